@@ -1,4 +1,5 @@
-// ByteRange: half-open interval [offset, offset + length). Inclusive ends exist only where an HTTP Range is printed.
+// ByteRange: half-open interval [offset, offset + length). Inclusive ends exist only where an HTTP
+// Range is printed.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,12 @@ struct ByteRange {
 
   constexpr uint64_t end() const { return offset + length; }
   constexpr bool empty() const { return length == 0; }
-  constexpr bool overlaps(ByteRange other) const { return offset < other.end() && other.offset < end(); }
-  constexpr bool contains(ByteRange other) const { return offset <= other.offset && other.end() <= end(); }
+  constexpr bool overlaps(ByteRange other) const {
+    return offset < other.end() && other.offset < end();
+  }
+  constexpr bool contains(ByteRange other) const {
+    return offset <= other.offset && other.end() <= end();
+  }
   constexpr ByteRange intersect(ByteRange other) const {
     const uint64_t begin = std::max(offset, other.offset);
     const uint64_t stop = std::min(end(), other.end());

@@ -1,5 +1,5 @@
-// Bytes in memory: little- and big-endian loads from unaligned spans, checked arithmetic for numbers that come from
-// input, and casts between text and bytes. Pure; any thread.
+// Bytes in memory: little- and big-endian loads from unaligned spans, checked arithmetic for
+// numbers that come from input, and casts between text and bytes. Pure; any thread.
 #pragma once
 
 #include <bit>
@@ -26,7 +26,8 @@ inline std::string_view as_text(std::span<const std::byte> bytes) {
 // The first sizeof(T) bytes at `bytes` as a little-endian T. The caller has checked the length.
 template <std::unsigned_integral T>
 T load_le(std::span<const std::byte> bytes) {
-  static_assert(std::endian::native == std::endian::little, "big-endian hosts need a byte swap here");
+  static_assert(std::endian::native == std::endian::little,
+                "big-endian hosts need a byte swap here");
   T value;
   std::memcpy(&value, bytes.data(), sizeof(T));
   return value;
@@ -34,7 +35,8 @@ T load_le(std::span<const std::byte> bytes) {
 
 template <std::unsigned_integral T>
 void store_le(std::span<std::byte> bytes, T value) {
-  static_assert(std::endian::native == std::endian::little, "big-endian hosts need a byte swap here");
+  static_assert(std::endian::native == std::endian::little,
+                "big-endian hosts need a byte swap here");
   std::memcpy(bytes.data(), &value, sizeof(T));
 }
 
@@ -52,8 +54,13 @@ std::optional<T> checked_mul(T a, T b) {
   return product;
 }
 
-// `value` rounded up to a multiple of `unit` (a power of two). The caller has checked that it does not overflow.
-constexpr uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) & ~(unit - 1); }
-constexpr uint64_t round_down(uint64_t value, uint64_t unit) { return value & ~(unit - 1); }
+// `value` rounded up to a multiple of `unit` (a power of two). The caller has checked that it does
+// not overflow.
+constexpr uint64_t round_up(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) & ~(unit - 1);
+}
+constexpr uint64_t round_down(uint64_t value, uint64_t unit) {
+  return value & ~(unit - 1);
+}
 
 }  // namespace dedup

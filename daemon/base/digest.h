@@ -1,5 +1,5 @@
-// Digest: the sha256 of stated bytes, printed "sha256:HEX" as in the OCI image-spec. Sha256: the running hash.
-// Pure; one Sha256 belongs to one thread at a time.
+// Digest: the sha256 of stated bytes, printed "sha256:HEX" as in the OCI image-spec. Sha256: the
+// running hash. Pure; one Sha256 belongs to one thread at a time.
 #pragma once
 
 #include <array>
@@ -19,7 +19,8 @@ namespace dedup {
 struct Digest {
   std::array<std::byte, 32> bytes{};
 
-  // "sha256:" and 64 lower-case hex digits; anything else is kInvalid, other algorithms kUnsupported.
+  // "sha256:" and 64 lower-case hex digits; anything else is kInvalid, other algorithms
+  // kUnsupported.
   static Result<Digest> parse(std::string_view text);
   std::string to_string() const;  // "sha256:HEX"
   std::string hex() const;        // 64 digits

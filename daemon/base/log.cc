@@ -10,10 +10,14 @@ namespace {
 
 std::string_view level_name(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarn: return "warn";
-    case LogLevel::kError: return "error";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarn:
+      return "warn";
+    case LogLevel::kError:
+      return "error";
   }
   return "?";
 }
@@ -63,14 +67,17 @@ void Log::write(LogLevel level, std::string_view message, Fields fields) {
   if (!enabled(level)) return;
   std::string line;
   if (x_format == LogFormat::kJson) {
-    line = "{\"time\":\"" + timestamp() + "\",\"level\":\"" + std::string(level_name(level)) + "\",\"msg\":";
+    line = "{\"time\":\"" + timestamp() + "\",\"level\":\"" + std::string(level_name(level)) +
+           "\",\"msg\":";
     append_quoted(line, message);
     for (const LogField& field : fields) {
       line += ",";
       append_quoted(line, field.name);
       line += ":";
-      if (field.quoted) append_quoted(line, field.value);
-      else line += field.value;
+      if (field.quoted)
+        append_quoted(line, field.value);
+      else
+        line += field.value;
     }
     line += "}\n";
   } else {
@@ -80,8 +87,10 @@ void Log::write(LogLevel level, std::string_view message, Fields fields) {
       line += " ";
       line += field.name;
       line += "=";
-      if (!field.quoted || is_plain(field.value)) line += field.value;
-      else append_quoted(line, field.value);
+      if (!field.quoted || is_plain(field.value))
+        line += field.value;
+      else
+        append_quoted(line, field.value);
     }
     line += "\n";
   }

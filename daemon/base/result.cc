@@ -7,16 +7,26 @@ namespace dedup {
 
 std::string_view to_string(Errc code) {
   switch (code) {
-    case Errc::kNotFound: return "not found";
-    case Errc::kExists: return "already exists";
-    case Errc::kInvalid: return "invalid";
-    case Errc::kCorruption: return "corrupt";
-    case Errc::kDenied: return "denied";
-    case Errc::kUnavailable: return "unavailable";
-    case Errc::kNoSpace: return "no space";
-    case Errc::kUnsupported: return "unsupported";
-    case Errc::kCancelled: return "cancelled";
-    case Errc::kIo: return "I/O error";
+    case Errc::kNotFound:
+      return "not found";
+    case Errc::kExists:
+      return "already exists";
+    case Errc::kInvalid:
+      return "invalid";
+    case Errc::kCorruption:
+      return "corrupt";
+    case Errc::kDenied:
+      return "denied";
+    case Errc::kUnavailable:
+      return "unavailable";
+    case Errc::kNoSpace:
+      return "no space";
+    case Errc::kUnsupported:
+      return "unsupported";
+    case Errc::kCancelled:
+      return "cancelled";
+    case Errc::kIo:
+      return "I/O error";
   }
   return "unknown";
 }
@@ -40,9 +50,12 @@ Error errno_error(int number, std::string_view what) {
 
 int errno_for(const Error& error) {
   switch (error.code) {
-    case Errc::kNoSpace: return ENOSPC;
-    case Errc::kDenied: return EPERM;
-    default: return EIO;
+    case Errc::kNoSpace:
+      return ENOSPC;
+    case Errc::kDenied:
+      return EPERM;
+    default:
+      return EIO;
   }
 }
 

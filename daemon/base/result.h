@@ -1,6 +1,7 @@
-// Result<T>: a value or an Error. The only error channel between functions of this project; nothing of ours throws.
-// An Error has two audiences: an errno for the kernel (errno_for) and one sentence for the operator (to_string).
-// Errors are logged once, where they are decided; on the way there each hop may add context with `with()`.
+// Result<T>: a value or an Error. The only error channel between functions of this project; nothing
+// of ours throws. An Error has two audiences: an errno for the kernel (errno_for) and one sentence
+// for the operator (to_string). Errors are logged once, where they are decided; on the way there
+// each hop may add context with `with()`.
 #pragma once
 
 #include <cassert>
@@ -37,12 +38,16 @@ struct Error {
   [[nodiscard]] std::string to_string() const;
 };
 
-// Error from errno `number`, text "what: strerror". ENOSPC/EDQUOT become kNoSpace, ENOENT kNotFound, EEXIST kExists.
+// Error from errno `number`, text "what: strerror". ENOSPC/EDQUOT become kNoSpace, ENOENT
+// kNotFound, EEXIST kExists.
 Error errno_error(int number, std::string_view what);
 
-inline Error make_error(Errc code, std::string context) { return Error{code, 0, std::move(context)}; }
+inline Error make_error(Errc code, std::string context) {
+  return Error{code, 0, std::move(context)};
+}
 
-// Errno a kernel door may answer with, always one of the fanotify whitelist {EIO, ENOSPC, EPERM}; never 0.
+// Errno a kernel door may answer with, always one of the fanotify whitelist {EIO, ENOSPC, EPERM};
+// never 0.
 int errno_for(const Error& error);
 
 template <typename T>
@@ -93,14 +98,14 @@ class [[nodiscard]] Result<void> {
 #define DEDUP_JOIN2(a, b) a##b
 #define DEDUP_JOIN(a, b) DEDUP_JOIN2(a, b)
 #define DEDUP_PICK(a, b, name, ...) name
-#define DEDUP_TRY1(ret, tmp, expr)                    \
-  do {                                                \
-    auto tmp = (expr);                                \
-    if (!tmp.ok()) ret std::move(tmp).error();        \
+#define DEDUP_TRY1(ret, tmp, expr)             \
+  do {                                         \
+    auto tmp = (expr);                         \
+    if (!tmp.ok()) ret std::move(tmp).error(); \
   } while (false)
-#define DEDUP_TRY2(ret, tmp, name, expr)              \
-  auto tmp = (expr);                                  \
-  if (!tmp.ok()) ret std::move(tmp).error();          \
+#define DEDUP_TRY2(ret, tmp, name, expr)     \
+  auto tmp = (expr);                         \
+  if (!tmp.ok()) ret std::move(tmp).error(); \
   auto name = std::move(tmp).value()
 #define DEDUP_TRY_A(expr) DEDUP_TRY1(return, DEDUP_JOIN(try_, __LINE__), expr)
 #define DEDUP_TRY_B(name, expr) DEDUP_TRY2(return, DEDUP_JOIN(try_, __LINE__), name, expr)

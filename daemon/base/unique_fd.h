@@ -1,4 +1,5 @@
-// UniqueFd: owns one file descriptor and closes it. Move-only, no implicit int. Any thread, one owner at a time.
+// UniqueFd: owns one file descriptor and closes it. Move-only, no implicit int. Any thread, one
+// owner at a time.
 #pragma once
 
 #include <unistd.h>
