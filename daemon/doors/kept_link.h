@@ -1,0 +1,41 @@
+// KeptLink: the worker's end of the keeper: group fds, the shared journal, and segment fds the
+// keeper holds for the next worker. Made from the environment the keeper starts the worker with, or
+// standalone (tests, no keeper): then the groups and the memfd belong to this process. Loop thread.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "doors/kept_state.h"
+
+namespace dedup {
+
+class KeptLink {
+ public:
+  static constexpr const char* kEnvironment = "DEDUP_KEEPER";  // "state=FD,control=FD"
+
+  static Result<std::unique_ptr<KeptLink>>
+  from_environment();  // kNotFound when not started by a keeper
+  static Result<std::unique_ptr<KeptLink>>
+  standalone();  // makes groups itself; kUnsupported without fanotify
+  virtual ~KeptLink() = default;
+
+  virtual KeptHeader& header() = 0;
+  virtual std::span<JournalSlot> journal(uint32_t group) = 0;  // kSlotsPerGroup slots
+
+  // Hands the keeper a dup of `fd` for `segment`; returns once it is safe with the keeper. Call
+  // before the first mark.
+  virtual Result<void> keep(uint32_t segment, int fd) = 0;
+  virtual Result<void> drop(uint32_t segment) = 0;
+  struct Kept {
+    uint32_t segment;
+    int fd;  // owned by the link; raises no events; readable and writable
+  };
+  virtual std::vector<Kept> kept() const = 0;
+
+  virtual bool has_keeper() const = 0;
+};
+
+}  // namespace dedup

@@ -1,0 +1,37 @@
+// The keeper: the small parent process that owns every kernel fd a worker must not lose (fanotify
+// groups, journal memfd, segment fds, the lock of the root) and starts, watches and restarts the
+// worker. After start it allocates nothing, is mlocked, runs with oom_score_adj -1000 where
+// allowed, and uses async-signal-safe calls only.
+//
+//   stop     SIGTERM/SIGINT: forwarded to the worker, which unmounts what is idle and closes
+//   segments that are still in use
+//            against readers (see Worker stop in main.cc). If the worker dies in a stop or exits
+//            nonzero, the keeper truncates every kept segment to 0 before it exits: a short segment
+//            gives readers EIO, a lost group would give them zeros.
+//   restart  a worker that dies otherwise is restarted at once; after 3 deaths within 10 s each
+//   further start waits,
+//            up to 5 s. Blocked readers wait; nothing is lost.
+//   other    a worker exit status 78 (EX_CONFIG) or 69 (EX_UNAVAILABLE) during its first start is
+//   passed on: the keeper
+//            exits with it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace dedup {
+
+struct KeeperOptions {
+  std::vector<std::string> worker_arguments;  // argv of the worker, [0] = path of the program
+  UniqueFd root_lock;                         // flock held; inherited by the worker
+  bool want_fanotify = true;
+};
+
+// Runs until the worker has stopped; returns the exit status for main.
+int run_keeper(KeeperOptions options, Log& log);
+
+}  // namespace dedup
