@@ -1,0 +1,184 @@
+#include "pool/catalog.h"
+
+namespace dedup {
+namespace {
+
+constexpr char kSchema[] = R"(
+CREATE TABLE IF NOT EXISTS segments(
+  id INTEGER PRIMARY KEY, blob BLOB NOT NULL, blob_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS chunks(
+  id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, segment INTEGER NOT NULL REFERENCES segments(id),
+  offset INTEGER NOT NULL, size INTEGER NOT NULL, ref_count INTEGER NOT NULL, state INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS chunks_by_segment ON chunks(segment);
+CREATE TABLE IF NOT EXISTS layers(
+  id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, diff_id BLOB NOT NULL, format TEXT NOT NULL,
+  blob_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL, segment INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS layer_chunks(
+  layer INTEGER NOT NULL REFERENCES layers(id), chunk INTEGER NOT NULL REFERENCES chunks(id), uses INTEGER NOT NULL,
+  PRIMARY KEY(layer, chunk)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS layer_chunks_by_chunk ON layer_chunks(chunk);
+)";
+
+constexpr char kLayerColumns[] = "SELECT digest, diff_id, format, blob_bytes, data_bytes, segment FROM layers";
+
+LayerRecord layer_row(const Statement& row) {
+  return {row.digest(0), row.digest(1), row.text(2), static_cast<uint64_t>(row.integer(3)),
+          static_cast<uint64_t>(row.integer(4)), static_cast<SegmentId>(row.integer(5))};
+}
+
+Slot slot_row(const Statement& row) {
+  return {static_cast<SegmentId>(row.integer(0)), static_cast<uint64_t>(row.integer(1))};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
+  std::unique_ptr<Catalog> catalog(new Catalog);
+  TRY(database, Database::open(path));
+  catalog->x_database = std::move(database);
+  TRY(catalog->x_database->execute(kSchema));
+  auto held = catalog->x_database->lock();
+  auto row = catalog->x_database->prepare("SELECT COALESCE(MAX(id), 0) FROM segments");
+  TRY(row.step());
+  catalog->x_next_segment = static_cast<SegmentId>(row.integer(0)) + 1;
+  return catalog;
+}
+
+SegmentId Catalog::next_segment() { return x_next_segment++; }
+
+Result<std::vector<SegmentId>> Catalog::segments() {
+  auto held = x_database->lock();
+  auto rows = x_database->prepare("SELECT id FROM segments ORDER BY id");
+  std::vector<SegmentId> ids;
+  for (;;) {
+    TRY(more, rows.step());
+    if (!more) return ids;
+    ids.push_back(static_cast<SegmentId>(rows.integer(0)));
+  }
+}
+
+Result<std::optional<LayerRecord>> Catalog::layer(Digest digest) {
+  auto held = x_database->lock();
+  auto row = x_database->prepare("SELECT digest, diff_id, format, blob_bytes, data_bytes, segment FROM layers WHERE digest = ?");
+  TRY(found, row.bind(digest).step());
+  if (!found) return std::optional<LayerRecord>();
+  return std::optional(layer_row(row));
+}
+
+Result<std::vector<LayerRecord>> Catalog::layers() {
+  auto held = x_database->lock();
+  auto rows = x_database->prepare(kLayerColumns);
+  std::vector<LayerRecord> layers;
+  for (;;) {
+    TRY(more, rows.step());
+    if (!more) return layers;
+    layers.push_back(layer_row(rows));
+  }
+}
+
+Result<std::optional<Slot>> Catalog::find_chunk(Digest digest) {
+  auto held = x_database->lock();
+  auto row = x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ? AND state = 1");
+  TRY(found, row.bind(digest).step());
+  if (!found) return std::optional<Slot>();
+  return std::optional(slot_row(row));
+}
+
+Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes, uint64_t uses) {
+  auto upsert = x_database->prepare(
+      "INSERT INTO chunks(digest, segment, offset, size, ref_count, state) VALUES(?, ?, ?, ?, ?, 1) "
+      "ON CONFLICT(digest) DO UPDATE SET ref_count = ref_count + excluded.ref_count RETURNING id, segment, offset, ref_count");
+  TRY(upsert.bind(digest, slot.segment, slot.offset, bytes, uses).step());
+  const int64_t chunk = upsert.integer(0);
+  const Slot kept{static_cast<SegmentId>(upsert.integer(1)), static_cast<uint64_t>(upsert.integer(2))};
+  const bool inserted = static_cast<uint64_t>(upsert.integer(3)) == uses;
+  TRY(upsert.run());  // RETURNING statements end only when stepped past their last row
+  auto link = x_database->prepare("INSERT INTO layer_chunks(layer, chunk, uses) VALUES(?, ?, ?)");
+  TRY(link.bind(layer_id, chunk, uses).run());
+  return Reference{kept, inserted};
+}
+
+Result<int64_t> Catalog::insert_layer(const LayerRecord& layer) {
+  auto insert = x_database->prepare(
+      "INSERT INTO layers(digest, diff_id, format, blob_bytes, data_bytes, segment) VALUES(?, ?, ?, ?, ?, ?)");
+  TRY(insert.bind(layer.digest, layer.diff_id, layer.format, layer.blob_bytes, layer.data_bytes, layer.segment).run());
+  return x_database->last_insert_id();
+}
+
+Result<void> Catalog::insert_segment(const SegmentHeader& header) {
+  auto insert = x_database->prepare("INSERT INTO segments(id, blob, blob_bytes, data_bytes) VALUES(?, ?, ?, ?)");
+  return insert.bind(header.id, header.blob, header.blob_bytes, header.data_bytes).run();
+}
+
+Result<void> Catalog::remove_layer(Digest digest) {
+  TRY(transaction, x_database->begin());
+  auto find = x_database->prepare("SELECT id FROM layers WHERE digest = ?");
+  TRY(found, find.bind(digest).step());
+  if (!found) return {};
+  const int64_t id = find.integer(0);
+  auto release = x_database->prepare(
+      "UPDATE chunks SET ref_count = ref_count - (SELECT uses FROM layer_chunks WHERE layer = ?1 AND chunk = chunks.id) "
+      "WHERE id IN (SELECT chunk FROM layer_chunks WHERE layer = ?1)");
+  TRY(release.bind(id).run());
+  auto bury = x_database->prepare(
+      "UPDATE chunks SET state = 2 WHERE ref_count = 0 AND id IN (SELECT chunk FROM layer_chunks WHERE layer = ?)");
+  TRY(bury.bind(id).run());
+  TRY(x_database->prepare("DELETE FROM layer_chunks WHERE layer = ?").bind(id).run());
+  TRY(x_database->prepare("DELETE FROM layers WHERE id = ?").bind(id).run());
+  return transaction.commit();
+}
+
+Result<std::vector<FreedSlot>> Catalog::dead_chunks() {
+  auto held = x_database->lock();
+  auto rows = x_database->prepare("SELECT segment, offset, size FROM chunks WHERE state = 2 ORDER BY segment, offset");
+  std::vector<FreedSlot> slots;
+  for (;;) {
+    TRY(more, rows.step());
+    if (!more) return slots;
+    const Slot slot = slot_row(rows);
+    slots.push_back({slot.segment, slot.offset, static_cast<uint64_t>(rows.integer(2))});
+  }
+}
+
+Result<void> Catalog::forget_dead_chunks() {
+  auto held = x_database->lock();
+  return x_database->prepare("DELETE FROM chunks WHERE state = 2").run();
+}
+
+Result<std::vector<SegmentId>> Catalog::empty_segments() {
+  auto held = x_database->lock();
+  auto rows = x_database->prepare(
+      "SELECT id FROM segments WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.segment = segments.id)");
+  std::vector<SegmentId> ids;
+  for (;;) {
+    TRY(more, rows.step());
+    if (!more) return ids;
+    ids.push_back(static_cast<SegmentId>(rows.integer(0)));
+  }
+}
+
+Result<void> Catalog::forget_segment(SegmentId id) {
+  auto held = x_database->lock();
+  return x_database->prepare("DELETE FROM segments WHERE id = ?").bind(id).run();
+}
+
+Result<CatalogTotals> Catalog::totals() {
+  auto held = x_database->lock();
+  CatalogTotals totals;
+  auto chunks = x_database->prepare(
+      "SELECT COUNT(*), TOTAL(size), COUNT(CASE WHEN ref_count > 1 THEN 1 END), "
+      "TOTAL(CASE WHEN ref_count > 1 THEN size END), TOTAL(size * (ref_count - 1)) FROM chunks WHERE state = 1");
+  TRY(chunks.step());
+  totals.chunks = static_cast<uint64_t>(chunks.integer(0));
+  totals.bytes = static_cast<uint64_t>(chunks.integer(1));
+  totals.shared_chunks = static_cast<uint64_t>(chunks.integer(2));
+  totals.shared_bytes = static_cast<uint64_t>(chunks.integer(3));
+  totals.saved_bytes = static_cast<uint64_t>(chunks.integer(4));
+  auto counts = x_database->prepare("SELECT (SELECT COUNT(*) FROM segments), (SELECT COUNT(*) FROM layers)");
+  TRY(counts.step());
+  totals.segments = static_cast<uint64_t>(counts.integer(0));
+  totals.layers = static_cast<uint64_t>(counts.integer(1));
+  return totals;
+}
+
+}  // namespace dedup

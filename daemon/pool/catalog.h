@@ -1,0 +1,86 @@
+// Catalog: index.db, the durable list of what the pool holds: chunks with reference counts, segments, layers. Owned by
+// Pool; blocking, so workers call it. The fault path never comes here.
+//
+//   chunks        one row per distinct extent: digest -> slot. ref_count = how many file extents of all layers use it.
+//                 state 1 live; 2 dead: no layer uses it, its bytes are being freed.
+//   layers        one row per layer blob (or imported directory), written when the layer is usable, never before.
+//   layer_chunks  how often a layer uses a chunk: what a removal takes back.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "format/layer_index.h"
+#include "pool/segment.h"
+#include "pool/sqlite.h"
+
+namespace dedup {
+
+struct LayerRecord {
+  Digest digest;             // layer blob digest; imported directories: sha256 of their index file
+  Digest diff_id;
+  std::string format;        // "estargz", "tar", "directory"
+  uint64_t blob_bytes = 0;   // compressed
+  uint64_t data_bytes = 0;   // uncompressed file bytes, before deduplication
+  SegmentId segment = 0;     // the segment of the extents it brought; kZeroSegment: it brought none
+};
+
+struct CatalogTotals {
+  uint64_t chunks = 0;
+  uint64_t bytes = 0;
+  uint64_t shared_chunks = 0;  // ref_count > 1
+  uint64_t shared_bytes = 0;
+  uint64_t saved_bytes = 0;    // sum of size * (ref_count - 1)
+  uint64_t segments = 0;
+  uint64_t layers = 0;
+};
+
+struct FreedSlot {
+  SegmentId segment = 0;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+};
+
+class Catalog {
+ public:
+  static Result<std::unique_ptr<Catalog>> open(const std::string& path);
+  Database& database() { return *x_database; }
+
+  Result<std::vector<SegmentId>> segments();
+  // A segment number never used before, reserved in this process.
+  SegmentId next_segment();
+
+  Result<std::optional<LayerRecord>> layer(Digest digest);
+  Result<std::vector<LayerRecord>> layers();
+  Result<std::optional<Slot>> find_chunk(Digest digest);
+
+  // Inside one transaction (begin .. commit of database()):
+  // Adds `uses` (> 0) references; the chunk gets a row with `slot` when there is none yet.
+  struct Reference {
+    Slot slot;      // where the chunk is
+    bool inserted;  // the row is new, so slot is the one given
+  };
+  Result<Reference> reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes, uint64_t uses);
+  Result<int64_t> insert_layer(const LayerRecord& layer);
+  Result<void> insert_segment(const SegmentHeader& header);
+
+  // Takes the layer's references back; chunks nobody uses any more become dead. One transaction.
+  Result<void> remove_layer(Digest digest);
+  // Dead chunks, and segments without any chunk; forget_* deletes the rows once the bytes are gone.
+  Result<std::vector<FreedSlot>> dead_chunks();
+  Result<void> forget_dead_chunks();
+  Result<std::vector<SegmentId>> empty_segments();
+  Result<void> forget_segment(SegmentId id);
+
+  Result<CatalogTotals> totals();
+
+ private:
+  Catalog() = default;
+  std::unique_ptr<Database> x_database;
+  std::atomic<SegmentId> x_next_segment{1};
+};
+
+}  // namespace dedup

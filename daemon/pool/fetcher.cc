@@ -1,0 +1,237 @@
+#include "pool/fetcher.h"
+
+#include <algorithm>
+
+#include "format/inflate.h"
+#include "pool/files.h"
+
+namespace dedup {
+
+// One missing piece somebody waits for.
+struct Fetcher::Want {
+  std::shared_ptr<Segment> segment;
+  size_t index;
+  Piece piece;
+  Priority priority;
+  bool started = false;
+  bool refetched = false;
+  OneShot<Result<void>> done;
+
+  Want(Ring& ring, std::shared_ptr<Segment> owner, size_t piece_index, Priority urgency)
+      : segment(std::move(owner)), index(piece_index), piece(segment->piece(piece_index)), priority(urgency), done(ring) {}
+  const Digest& blob() const { return segment->header().blob; }
+  ByteRange blob_range() const { return {piece.chunk.blob_offset, piece.chunk.blob_bytes}; }
+};
+
+namespace {
+
+// Decodes, verifies and writes one piece. On a worker.
+Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored, int fd, uint64_t offset) {
+  Bytes content(chunk.bytes);
+  TRY(inflate_chunk(chunk, stored, content));
+  if (sha256(content) != chunk.digest) {
+    return make_error(Errc::kCorruption, "chunk " + chunk.digest.to_string() + " has another digest");
+  }
+  return write_exactly(fd, content, offset, "pool segment");
+}
+
+}  // namespace
+
+Fetcher::Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, FetchLimits limits,
+                 FindAlternates find_alternates, OnComplete on_complete)
+    : x_ring(ring),
+      x_workers(workers),
+      x_log(log),
+      x_source(source),
+      x_limits(limits),
+      x_find_alternates(std::move(find_alternates)),
+      x_on_complete(std::move(on_complete)) {}
+
+Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange range, Priority priority) {
+  if (x_closed) co_return make_error(Errc::kCancelled, "the daemon is stopping");
+  const Segment::PieceSpan span = segment->pieces_in(range);
+  std::vector<WantPtr> wants;
+  for (size_t i = span.first; i < span.last; ++i) {
+    if (segment->state(i) == PieceState::kMissing) wants.push_back(join(segment, i, priority));
+  }
+  Result<void> outcome;
+  for (const WantPtr& want : wants) {
+    const Result<void>& result = co_await want->done.wait();
+    if (outcome.ok() && !result.ok()) outcome = result;
+  }
+  co_return outcome;
+}
+
+Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t piece, Priority priority) {
+  WantPtr& want = x_wants[{segment->id(), piece}];
+  if (want == nullptr) {
+    want = std::make_shared<Want>(x_ring, segment, piece, priority);
+    enqueue(want);
+  } else if (!want->started && priority < want->priority) {
+    want->priority = priority;
+    x_queues[static_cast<size_t>(priority)].push_back(want);
+  }
+  return want;
+}
+
+void Fetcher::enqueue(const WantPtr& want) {
+  x_queues[static_cast<size_t>(want->priority)].push_back(want);
+  x_queued[want->blob()].emplace(want->piece.chunk.blob_offset, want);
+  schedule_pump();
+}
+
+// Once per turn of the loop, so that requests of one turn are coalesced.
+void Fetcher::schedule_pump() {
+  if (std::exchange(x_pump_scheduled, true)) return;
+  x_ring.post([this] {
+    x_pump_scheduled = false;
+    pump();
+  });
+}
+
+Fetcher::WantPtr Fetcher::next_want() {
+  for (size_t priority = 0; priority < kPriorityCount; ++priority) {
+    const bool on_demand = priority == static_cast<size_t>(Priority::kOnDemand);
+    if (x_active >= (on_demand ? x_limits.max_reads : x_limits.max_background_reads)) continue;
+    auto& queue = x_queues[priority];
+    while (!queue.empty()) {
+      WantPtr want = std::move(queue.front());
+      queue.pop_front();
+      if (!want->started) return want;
+    }
+  }
+  return nullptr;
+}
+
+void Fetcher::pump() {
+  while (WantPtr want = next_want()) {
+    if (!want->piece.has_random_access()) {
+      want->started = true;
+      auto& queued = x_queued[want->blob()];
+      std::erase_if(queued, [&want](const auto& item) { return item.second == want; });
+      x_tasks.spawn(settle(want, make_error(Errc::kNotFound, "layer " + want->blob().to_string() +
+                                                                 " has no random access: pull its image again")));
+      continue;
+    }
+    ByteRange read;
+    auto wants = take_neighbours(want, read);
+    ++x_active;
+    x_tasks.spawn(run_read(read, std::move(wants), want->priority));
+  }
+}
+
+// The queued wants that one read together with `want` serves; they count as started.
+std::vector<Fetcher::WantPtr> Fetcher::take_neighbours(const WantPtr& want, ByteRange& read) {
+  constexpr size_t kMaxNeighbours = 512;
+  auto& queued = x_queued[want->blob()];
+  auto begin = queued.lower_bound(want->piece.chunk.blob_offset);
+  const uint64_t reach = x_limits.coalesce.max_read_bytes;
+  const uint64_t offset = want->piece.chunk.blob_offset;
+  for (size_t n = 0; n < kMaxNeighbours && begin != queued.begin() && offset - std::prev(begin)->first < reach; ++n) --begin;
+  std::vector<std::multimap<uint64_t, WantPtr>::iterator> candidates;
+  std::vector<ByteRange> ranges;
+  for (auto it = begin; it != queued.end() && candidates.size() < 2 * kMaxNeighbours && it->first < offset + reach; ++it) {
+    candidates.push_back(it);
+    ranges.push_back(it->second->blob_range());
+  }
+  std::vector<WantPtr> taken;
+  for (const CoalescedRead& group : coalesce(ranges, x_limits.coalesce)) {
+    const auto is_want = [&](size_t i) { return candidates[i]->second == want; };
+    bool ours = false;
+    for (size_t i = group.first; i < group.last; ++i) ours = ours || is_want(i);
+    if (!ours) continue;
+    read = group.range;
+    for (size_t i = group.first; i < group.last; ++i) {
+      taken.push_back(candidates[i]->second);
+      taken.back()->started = true;
+      queued.erase(candidates[i]);
+    }
+    break;
+  }
+  if (queued.empty()) x_queued.erase(want->blob());
+  return taken;
+}
+
+Task<void> Fetcher::run_read(ByteRange range, std::vector<WantPtr> wants, Priority priority) {
+  const SegmentHeader& header = wants.front()->segment->header();
+  auto bytes = co_await x_source.read(header.blob, header.blob_bytes, range, priority);
+  std::vector<Result<void>> outcomes(wants.size());
+  if (bytes.ok()) {
+    const std::span<const std::byte> stored(*bytes);
+    co_await x_workers.run(priority, [&wants, &outcomes, stored, range] {
+      for (size_t i = 0; i < wants.size(); ++i) {
+        const Piece& piece = wants[i]->piece;
+        const auto part = stored.subspan(piece.chunk.blob_offset - range.offset, piece.chunk.blob_bytes);
+        outcomes[i] = store_piece(piece.chunk, part, wants[i]->segment->data_fd(), piece.offset);
+      }
+    });
+  } else {
+    for (auto& outcome : outcomes) outcome = bytes.error();
+  }
+  --x_active;
+  for (size_t i = 0; i < wants.size(); ++i) x_tasks.spawn(settle(wants[i], std::move(outcomes[i])));
+  schedule_pump();
+}
+
+Task<void> Fetcher::settle(WantPtr want, Result<void> outcome) {
+  if (outcome.ok()) {
+    x_counters.blob_bytes += want->piece.chunk.blob_bytes;
+    finish(want, std::move(outcome));
+    co_return;
+  }
+  const bool corrupt = outcome.error().code == Errc::kCorruption;
+  if (corrupt) ++x_counters.digest_mismatches;
+  if (corrupt && !want->refetched) {
+    want->refetched = true;
+    want->started = false;
+    ++x_counters.retries;
+    x_log.warn("chunk is wrong, fetching it again", {{"blob", want->blob().to_string()}, {"error", outcome.error()}});
+    enqueue(want);
+    co_return;
+  }
+  const bool local = outcome.error().code == Errc::kNoSpace || outcome.error().code == Errc::kIo;
+  if (!local) outcome = co_await try_alternates(want, std::move(outcome).error());
+  finish(want, std::move(outcome));
+}
+
+Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
+  auto alternates = co_await x_workers.run(want->priority, [this, want] { return x_find_alternates(want->segment->id(), want->piece); });
+  for (const AlternateChunk& other : alternates) {
+    const ByteRange range{other.chunk.blob_offset, other.chunk.blob_bytes};
+    ++x_counters.retries;
+    auto bytes = co_await x_source.read(other.blob, other.blob_bytes, range, want->priority);
+    if (!bytes.ok()) continue;
+    const std::span<const std::byte> stored(*bytes);
+    Chunk chunk = other.chunk;
+    chunk.digest = want->piece.chunk.digest;
+    auto outcome = co_await x_workers.run(want->priority, [want, chunk, stored] {
+      return store_piece(chunk, stored, want->segment->data_fd(), want->piece.offset);
+    });
+    if (outcome.ok()) co_return outcome;
+  }
+  co_return first;
+}
+
+void Fetcher::finish(const WantPtr& want, Result<void> outcome) {
+  x_wants.erase({want->segment->id(), want->index});
+  if (outcome.ok()) {
+    ++x_counters.pieces;
+    const bool was_complete = want->segment->complete();
+    want->segment->set_present(want->index);
+    if (!was_complete && want->segment->complete()) x_on_complete(want->segment);
+  } else {
+    ++x_counters.failures;
+    x_log.warn("chunk cannot be had", {{"segment", want->segment->id()},
+                                       {"offset", want->piece.offset},
+                                       {"blob", want->blob().to_string()},
+                                       {"error", outcome.error()}});
+  }
+  want->done.set(std::move(outcome));
+}
+
+Task<void> Fetcher::close() {
+  x_closed = true;
+  co_await x_tasks.join();
+}
+
+}  // namespace dedup

@@ -1,0 +1,251 @@
+#include "pool/pool.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+
+#include "pool/check.h"
+#include "pool/files.h"
+#include "pool/sweep.h"
+
+namespace dedup {
+namespace {
+
+constexpr std::chrono::seconds kFlushInterval{1};
+
+class PoolImpl final : public Pool {
+ public:
+  PoolImpl(Ring& ring, Workers& workers, Log& log, BlobSource& source, PoolOptions options)
+      : x_ring(ring),
+        x_workers(workers),
+        x_log(log),
+        x_options(std::move(options)),
+        x_fetcher(
+            ring, workers, log, source, x_options.fetch,
+            [this](SegmentId id, Piece piece) { return find_alternates(*x_catalog, x_options.directory, id, piece); },
+            [this](const std::shared_ptr<Segment>& done) { x_tasks.spawn(announce_complete(done)); }) {}
+
+  Result<void> load() {
+    TRY(make_directories(segments_directory()));
+    TRY(make_directories(x_options.directory + "/layers"));
+    TRY(catalog, Catalog::open(x_options.directory + "/index.db"));
+    x_catalog = std::move(catalog);
+    TRY(make_zero_segment());
+    TRY(ids, x_catalog->segments());
+    for (const SegmentId id : ids) {
+      TRY(open_segment(id));
+    }
+    TRY(freed, free_dead(*x_catalog, segments_directory(), x_segments));
+    TRY(sweep_files(*x_catalog, x_options.directory));
+    if (freed != 0) x_log.info("finished an interrupted removal", {{"freed_bytes", freed}});
+    x_ring.post([this] { x_tasks.spawn(flush_regularly()); });
+    return {};
+  }
+
+  bool present(SegmentId id, ByteRange range) const override {
+    if (id == kZeroSegment) return true;
+    const auto found = x_segments.find(id);
+    return found != x_segments.end() && found->second->present(range);
+  }
+
+  Task<Result<void>> ensure(SegmentId id, ByteRange range, Priority priority) override {
+    if (id == kZeroSegment) co_return Result<void>();
+    auto target = segment(id);
+    if (target == nullptr) co_return make_error(Errc::kNotFound, "segment " + std::to_string(id) + " is not in the pool");
+    co_return co_await x_fetcher.ensure(std::move(target), range, priority);
+  }
+
+  std::shared_ptr<Segment> segment(SegmentId id) const override {
+    const auto found = x_segments.find(id);
+    return found == x_segments.end() ? nullptr : found->second;
+  }
+
+  std::vector<std::shared_ptr<Segment>> segments() const override {
+    std::vector<std::shared_ptr<Segment>> all;
+    for (const auto& [id, one] : x_segments) all.push_back(one);
+    return all;
+  }
+
+  void on_complete(Fetcher::OnComplete action) override { x_on_complete = std::move(action); }
+
+  Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) override {
+    co_return co_await x_workers.run(Priority::kOnDemand, [this, layer] { return x_catalog->layer(layer); });
+  }
+
+  Task<Result<PlacedLayer>> load_layer(Digest layer) override {
+    co_return co_await x_workers.run(Priority::kOnDemand, [this, layer] { return load_layer_index(x_options.directory, layer); });
+  }
+
+  SegmentId new_segment() override { return x_catalog->next_segment(); }
+
+  Task<Result<LayerRecord>> add_layer(LayerPlan plan) override {
+    CO_TRY(enough_space());
+    auto shared = std::make_shared<LayerPlan>(std::move(plan));
+    CO_TRY(layer, co_await x_workers.run(Priority::kOnDemand, [this, shared] {
+      return commit_layer(*x_catalog, x_options.directory, std::move(*shared));
+    }));
+    if (layer.record.segment != kZeroSegment) CO_TRY(open_segment(layer.record.segment));
+    co_return std::move(layer.record);
+  }
+
+  Task<Result<uint64_t>> remove_layer(Digest layer) override {
+    CO_TRY(co_await x_workers.run(Priority::kBackground, [this, layer] { return x_catalog->remove_layer(layer); }));
+    ::unlink(layer_index_path(x_options.directory, layer).c_str());
+    // On the loop thread: segment states must not change under the sweep. Work is bounded by the chunks that died.
+    co_return free_dead(*x_catalog, segments_directory(), x_segments);
+  }
+
+  bool can_fill(const PlacedLayer& layer) const override {
+    return std::all_of(layer.slots->begin(), layer.slots->end(), [&, i = size_t{0}](const Slot& slot) mutable {
+      const Extent& extent = layer.index->extents[i++];
+      const auto owner = segment(slot.segment);
+      if (owner == nullptr) return false;
+      const auto span = owner->pieces_in({slot.offset, extent.bytes});
+      for (size_t p = span.first; p < span.last; ++p) {
+        if (owner->state(p) != PieceState::kPresent && !owner->piece(p).has_random_access()) return false;
+      }
+      return true;
+    });
+  }
+
+  uint64_t present_bytes(const PlacedLayer& layer) const override {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < layer.slots->size(); ++i) {
+      const Slot& slot = (*layer.slots)[i];
+      const uint64_t length = layer.index->extents[i].bytes;
+      if (present(slot.segment, {slot.offset, length})) bytes += length;
+    }
+    return bytes;
+  }
+
+  std::shared_ptr<const MissingMap> missing() const override {
+    auto map = std::make_shared<MissingMap>();
+    for (const auto& [id, one] : x_segments) {
+      for (size_t i = 0; !one->complete() && i < one->piece_count(); ++i) {
+        if (one->state(i) == PieceState::kMissing) map->emplace(std::pair(id, one->piece(i).offset), std::pair(one, i));
+      }
+    }
+    return map;
+  }
+
+  void mark_present(SegmentId id, size_t piece) override {
+    const auto target = segment(id);
+    if (target == nullptr || target->state(piece) != PieceState::kMissing) return;
+    target->set_present(piece);
+    if (target->complete()) x_tasks.spawn(announce_complete(target));
+  }
+
+  Task<Result<CheckReport>> check(bool repair, std::function<void(uint64_t, uint64_t)> progress) override {
+    co_return co_await check_segments(x_workers, segments(), repair, std::move(progress));
+  }
+
+  Task<Result<PoolTotals>> totals() override {
+    PoolTotals totals;
+    CO_TRY(catalog, co_await x_workers.run(Priority::kOnDemand, [this] { return x_catalog->totals(); }));
+    totals.catalog = catalog;
+    for (const auto& [id, one] : x_segments) {
+      struct stat status{};
+      if (::fstat(one->data_fd(), &status) == 0) totals.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+      totals.present_bytes += one->present_bytes();
+      totals.complete_segments += one->complete() ? 1 : 0;
+    }
+    totals.free_bytes = free_bytes();
+    co_return totals;
+  }
+
+  const FetchCounters& fetch_counters() const override { return x_fetcher.counters(); }
+  Catalog& catalog() override { return *x_catalog; }
+  const PoolOptions& options() const override { return x_options; }
+
+  Task<Result<void>> flush() override {
+    for (const auto& one : segments()) {
+      if (!one->dirty()) continue;
+      auto dirty = std::make_shared<Segment::Dirty>(one->take_dirty());
+      auto outcome = co_await x_workers.run(Priority::kPrefetch, [dirty, one] { return Segment::write_states(*dirty); });
+      if (!outcome.ok()) {
+        // Presence is only lost across a reboot: the bytes are fetched again then.
+        x_log.error("presence cannot be written", {{"segment", one->id()}, {"error", outcome.error()}});
+        co_return outcome;
+      }
+    }
+    co_return Result<void>();
+  }
+
+  Task<void> close() override {
+    x_stop.cancel();
+    co_await x_fetcher.close();
+    co_await x_tasks.join();
+    auto outcome = co_await flush();
+    static_cast<void>(outcome);  // logged by flush
+  }
+
+ private:
+  std::string segments_directory() const { return x_options.directory + "/segments"; }
+
+  Result<void> make_zero_segment() {
+    const std::string path = Segment::data_path(segments_directory(), kZeroSegment);
+    TRY(fd, open_file(path, O_RDWR | O_CREAT));
+    if (::ftruncate(fd.get(), static_cast<off_t>(kZeroSegmentBytes)) != 0) return errno_error(errno, "resize " + path);
+    return {};
+  }
+
+  Result<void> open_segment(SegmentId id) {
+    const auto kept = x_options.kept_fds.find(id);
+    TRY(opened, Segment::open(segments_directory(), id, kept == x_options.kept_fds.end() ? -1 : kept->second));
+    x_segments[id] = std::move(opened);
+    return {};
+  }
+
+  uint64_t free_bytes() const {
+    struct statvfs status{};
+    if (::statvfs(x_options.directory.c_str(), &status) != 0) return 0;
+    return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+  }
+
+  Result<void> enough_space() const {
+    if (free_bytes() >= x_options.min_free_bytes) return {};
+    return make_error(Errc::kNoSpace, "the file system of " + x_options.directory + " has less than " +
+                                          std::to_string(x_options.min_free_bytes) +
+                                          " bytes free (limits.min_free_bytes): remove images or add space");
+  }
+
+  Task<void> announce_complete(std::shared_ptr<Segment> done) {
+    auto outcome = co_await flush();
+    if (!outcome.ok() || !done->complete()) co_return;  // logged by flush; the mark stays, which is always right
+    x_log.info("segment complete", {{"segment", done->id()}, {"bytes", done->present_bytes()}});
+    if (x_on_complete) x_on_complete(done);
+  }
+
+  Task<void> flush_regularly() {
+    while (!x_stop.cancelled()) {
+      co_await x_ring.sleep(kFlushInterval, x_stop.token());
+      auto outcome = co_await flush();
+      static_cast<void>(outcome);  // logged by flush
+    }
+  }
+
+  Ring& x_ring;
+  Workers& x_workers;
+  Log& x_log;
+  PoolOptions x_options;
+  std::unique_ptr<Catalog> x_catalog;
+  std::map<SegmentId, std::shared_ptr<Segment>> x_segments;
+  Fetcher x_fetcher;
+  Fetcher::OnComplete x_on_complete;
+  CancelSource x_stop;
+  TaskScope x_tasks;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Pool>> Pool::open(Ring& ring, Workers& workers, Log& log, BlobSource& source, PoolOptions options) {
+  auto pool = std::make_unique<PoolImpl>(ring, workers, log, source, std::move(options));
+  TRY(pool->load());
+  return std::unique_ptr<Pool>(std::move(pool));
+}
+
+}  // namespace dedup
