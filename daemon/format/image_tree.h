@@ -49,4 +49,7 @@ enum class Whiteouts : uint8_t {
 //   errors  kInvalid when layers is empty.
 Result<ImageTree> merge_layers(std::vector<PlacedLayer> layers, Whiteouts whiteouts);
 
+// Path of a node from the root, "/a/b" (of one of its names when hard-linked). Walks the whole tree: for error texts.
+std::string tree_path(const ImageTree& tree, uint32_t node);
+
 }  // namespace dedup
