@@ -20,11 +20,15 @@ struct SelfOwned {
 
 template <typename T>
 SelfOwned start(Task<T> task, std::promise<T>* promise) {
+  // The task and its parameters end on the loop, before the caller goes on.
   if constexpr (std::is_void_v<T>) {
     co_await std::move(task);
+    task = {};
     promise->set_value();
   } else {
-    promise->set_value(co_await std::move(task));
+    T value = co_await std::move(task);
+    task = {};
+    promise->set_value(std::move(value));
   }
 }
 

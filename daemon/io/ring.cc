@@ -42,10 +42,6 @@ Result<std::unique_ptr<Ring>> Ring::open(unsigned entries) {
   return ring;
 }
 
-Ring::~Ring() {
-  if (x_ring_ready) io_uring_queue_exit(&x_ring);
-}
-
 void Ring::run() {
   x_thread = std::this_thread::get_id();
   // liburing 2.3 declares io_uring_enable_rings but does not export it.
@@ -77,6 +73,7 @@ void Ring::post(std::function<void()> action) {
   {
     std::lock_guard lock(x_mutex);
     x_posted.push_back(std::move(action));
+    if (x_posted.size() > 1) return;  // the poster of the first one wakes the loop
   }
   const uint64_t one = 1;
   // Cannot fail short of a counter overflow after 2^64 - 2 unread posts.
@@ -185,42 +182,71 @@ void Ring::Operation::complete(int result, uint32_t) noexcept {
   x_waiter.resume();
 }
 
-// The record the kernel points at. It outlives its Watch until the last completion arrived.
+// The record the kernel points at. It outlives its Watch until the last completion arrived; the
+// ring owns it.
 struct Ring::Watch::State final : Completion {
   Ring& ring;
   int fd;
   short events;
   std::function<void(short)> on_ready;
+  Trigger trigger;
   bool watched = true;
+  bool armed = false;
+  bool in_callback = false;
 
-  State(Ring& owner, int watched_fd, short mask, std::function<void(short)> action)
-      : ring(owner), fd(watched_fd), events(mask), on_ready(std::move(action)) {}
+  State(Ring& owner, int watched_fd, short mask, std::function<void(short)> action, Trigger mode)
+      : ring(owner), fd(watched_fd), events(mask), on_ready(std::move(action)), trigger(mode) {}
 
   void arm() {
+    armed = true;
     ring.submit(this, [this](io_uring_sqe* sqe) {
-      io_uring_prep_poll_multishot(sqe, fd, static_cast<unsigned>(events));
+      if (trigger == Trigger::kEdge) {
+        io_uring_prep_poll_multishot(sqe, fd, static_cast<unsigned>(events));
+      } else {
+        io_uring_prep_poll_add(sqe, fd, static_cast<unsigned>(events));
+      }
     });
   }
 
   void complete(int result, uint32_t cqe_flags) noexcept override {
-    const bool ended = (cqe_flags & IORING_CQE_F_MORE) == 0;
-    if (watched && result > 0) on_ready(static_cast<short>(result));  // may destroy the Watch
-    if (!ended) return;
-    if (watched && result >= 0) return arm();
-    if (!watched) delete this;
+    armed = (cqe_flags & IORING_CQE_F_MORE) != 0;
+    if (watched && result != 0) {
+      in_callback = true;
+      on_ready(result > 0 ? static_cast<short>(result) : static_cast<short>(POLLNVAL));
+      in_callback = false;
+    }
+    if (armed) return;
+    if (!watched) return end();
+    if (result >= 0) arm();
+  }
+
+  void unwatch() {
+    watched = false;
+    if (armed) return ring.cancel(this);
+    if (!in_callback) end();
+  }
+
+  void end() {
+    ring.x_watches.erase(this);
+    delete this;
   }
 };
 
 Ring::Watch::~Watch() {
-  x_state->watched = false;
-  x_state->ring.cancel(x_state);
+  x_state->unwatch();
 }
 
-std::unique_ptr<Ring::Watch> Ring::watch(int fd, short events,
-                                         std::function<void(short)> on_ready) {
-  auto* state = new Watch::State(*this, fd, events, std::move(on_ready));
+std::unique_ptr<Ring::Watch> Ring::watch(int fd, short events, std::function<void(short)> on_ready,
+                                         Trigger trigger) {
+  auto* state = new Watch::State(*this, fd, events, std::move(on_ready), trigger);
+  x_watches.insert(state);
   state->arm();
   return std::unique_ptr<Watch>(new Watch(state));
+}
+
+Ring::~Ring() {
+  if (x_ring_ready) io_uring_queue_exit(&x_ring);
+  for (Completion* watch : x_watches) delete static_cast<Watch::State*>(watch);
 }
 
 }  // namespace dedup

@@ -18,6 +18,7 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <unordered_set>
 #include <vector>
 
 #include "base/result.h"
@@ -65,10 +66,17 @@ class Ring {
   // Ends after `duration`: result 0, or -ECANCELED.
   Operation sleep(std::chrono::nanoseconds duration, CancelToken token = {});
 
-  // Watches `fd` until the watch is destroyed; `on_ready(revents)` runs for each readiness
-  // (multishot poll, re-armed when the kernel ends it).
+  // Watches `fd` until the watch is destroyed, which must be before the ring is;
+  // `on_ready(revents)` may destroy it.
+  //   kEdge   runs when the fd becomes ready (multishot poll, re-armed when the kernel ends it):
+  //   the
+  //           callback reads until EAGAIN, what it leaves is not announced again.
+  //   kLevel  runs again and again while the fd is ready.
+  // A poll the kernel refuses is reported once as POLLNVAL.
   class Watch;
-  std::unique_ptr<Watch> watch(int fd, short events, std::function<void(short revents)> on_ready);
+  enum class Trigger : uint8_t { kEdge, kLevel };
+  std::unique_ptr<Watch> watch(int fd, short events, std::function<void(short revents)> on_ready,
+                               Trigger trigger = Trigger::kEdge);
 
   // Queues one operation: `prepare(sqe)` fills a free entry (the queue is flushed when full), its
   // completion goes to `completion` (null: nobody cares).
@@ -97,6 +105,7 @@ class Ring {
   std::atomic<bool> x_stop{false};
   std::mutex x_mutex;  // protects x_posted
   std::vector<std::function<void()>> x_posted;
+  std::unordered_set<Completion*> x_watches;  // Watch::State, owned: they outlive their Watch
 };
 
 class Ring::Operation final : public Completion, private CancelHook {

@@ -5,14 +5,17 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <coroutine>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/priority.h"
+#include "io/cancel.h"
 #include "io/ring.h"
 
 namespace dedup {
@@ -66,6 +69,7 @@ class Semaphore {
       std::swap(x_units, other.x_units);
       return *this;
     }
+    bool held() const { return x_semaphore != nullptr; }
     ~Permit() {
       if (x_semaphore != nullptr) x_semaphore->release(x_units);
     }
@@ -76,33 +80,59 @@ class Semaphore {
   };
 
   // More units than the semaphore has are asked as all of them, so one oversized request still
-  // runs, alone.
-  auto acquire(uint64_t units, Priority priority) {
+  // runs, alone. Cancelled while waiting: the permit is empty, held() is false.
+  auto acquire(uint64_t units, Priority priority, CancelToken token = {}) {
     struct Await {
-      Semaphore& semaphore;
       Waiter waiter;
-      size_t queue;
+      CancelToken token;
       bool await_ready() {
-        if (semaphore.must_wait(waiter.units, queue)) return false;
+        Semaphore& semaphore = waiter.semaphore;
+        if (token.cancelled()) return true;
+        if (semaphore.must_wait(waiter.units, waiter.queue)) return false;
         semaphore.x_free -= waiter.units;
+        waiter.granted = true;
         return true;
       }
-      void await_suspend(std::coroutine_handle<> handle) {
-        waiter.handle = handle;
-        semaphore.x_waiters[queue].push_back(&waiter);
+      void await_suspend(std::coroutine_handle<> handle) { waiter.enqueue(handle, token); }
+      Permit await_resume() {
+        return waiter.granted ? Permit(waiter.semaphore, waiter.units) : Permit();
       }
-      Permit await_resume() { return Permit(semaphore, waiter.units); }
     };
-    return Await{*this, Waiter{units < x_total ? units : x_total, {}},
-                 static_cast<size_t>(priority)};
+    return Await{Waiter(*this, units < x_total ? units : x_total, static_cast<size_t>(priority)),
+                 token};
   }
 
   uint64_t free_units() const { return x_free; }
 
  private:
-  struct Waiter {
+  struct Waiter final : CancelHook {
+    Semaphore& semaphore;
     uint64_t units;
+    size_t queue;
+    bool granted = false;
     std::coroutine_handle<> handle;
+
+    Waiter(Semaphore& owner, uint64_t wanted, size_t place)
+        : semaphore(owner), units(wanted), queue(place) {}
+
+    void enqueue(std::coroutine_handle<> waiting, CancelToken token) {
+      handle = waiting;
+      semaphore.x_waiters[queue].push_back(this);
+      if (token.source() != nullptr) link(*token.source());
+    }
+    void grant() {
+      granted = true;
+      resume_later();
+    }
+    void on_cancel() override {
+      std::erase(semaphore.x_waiters[queue], this);
+      resume_later();
+      semaphore.serve();  // those it stood before
+    }
+    void resume_later() {
+      unlink();
+      semaphore.x_ring.post([waiting = handle] { waiting.resume(); });
+    }
   };
 
   bool must_wait(uint64_t units, size_t queue) const {
@@ -114,6 +144,10 @@ class Semaphore {
 
   void release(uint64_t units) {
     x_free += units;
+    serve();
+  }
+
+  void serve() {
     for (auto& queue : x_waiters) {
       while (!queue.empty()) {
         Waiter* next = queue.front();
@@ -121,7 +155,7 @@ class Semaphore {
           return;  // strict order: a large waiter is not starved by small ones
         x_free -= next->units;
         queue.pop_front();
-        x_ring.post([handle = next->handle] { handle.resume(); });
+        next->grant();
       }
     }
   }

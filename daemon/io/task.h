@@ -22,12 +22,17 @@ namespace task_detail {
 
 struct PromiseBase {
   std::coroutine_handle<> continuation = std::noop_coroutine();
+  // While true the awaiter is on the stack below and goes on by itself: a loop over tasks that end
+  // without suspending needs no stack, also where the compiler makes no tail calls (g++ -O0).
+  bool starting = false;
 
   struct FinalAwait {
     bool await_ready() noexcept { return false; }
     template <typename Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
-      return self.promise().continuation;
+      PromiseBase& promise = self.promise();
+      if (std::exchange(promise.starting, false)) return std::noop_coroutine();
+      return promise.continuation;
     }
     void await_resume() noexcept {}
   };
@@ -78,9 +83,11 @@ class [[nodiscard]] Task {
     struct Await {
       Handle handle;
       bool await_ready() noexcept { return false; }
-      std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter) noexcept {
+      bool await_suspend(std::coroutine_handle<> waiter) noexcept {
         handle.promise().continuation = waiter;
-        return handle;
+        handle.promise().starting = true;
+        handle.resume();
+        return std::exchange(handle.promise().starting, false);
       }
       T await_resume() { return handle.promise().take(); }
     };
@@ -142,6 +149,7 @@ class TaskScope {
 
   Runner run(Task<void> task) {
     co_await std::move(task);
+    task = {};  // its parameters end before the joiner runs
     finished();
   }
 
