@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS segments(
   id INTEGER PRIMARY KEY, blob BLOB NOT NULL, blob_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS chunks(
   id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, segment INTEGER NOT NULL REFERENCES segments(id),
-  offset INTEGER NOT NULL, size INTEGER NOT NULL, ref_count INTEGER NOT NULL, state INTEGER NOT NULL);
+  offset INTEGER NOT NULL, size INTEGER NOT NULL, ref_count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS dead_slots(segment INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS chunks_by_segment ON chunks(segment);
 CREATE TABLE IF NOT EXISTS layers(
   id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, diff_id BLOB NOT NULL, format TEXT NOT NULL,
@@ -78,7 +79,7 @@ Result<std::vector<LayerRecord>> Catalog::layers() {
 
 Result<std::optional<Slot>> Catalog::find_chunk(Digest digest) {
   auto held = x_database->lock();
-  auto row = x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ? AND state = 1");
+  auto row = x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ?");
   TRY(found, row.bind(digest).step());
   if (!found) return std::optional<Slot>();
   return std::optional(slot_row(row));
@@ -86,7 +87,7 @@ Result<std::optional<Slot>> Catalog::find_chunk(Digest digest) {
 
 Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes, uint64_t uses) {
   auto upsert = x_database->prepare(
-      "INSERT INTO chunks(digest, segment, offset, size, ref_count, state) VALUES(?, ?, ?, ?, ?, 1) "
+      "INSERT INTO chunks(digest, segment, offset, size, ref_count) VALUES(?, ?, ?, ?, ?) "
       "ON CONFLICT(digest) DO UPDATE SET ref_count = ref_count + excluded.ref_count RETURNING id, segment, offset, ref_count");
   TRY(upsert.bind(digest, slot.segment, slot.offset, bytes, uses).step());
   const int64_t chunk = upsert.integer(0);
@@ -121,34 +122,39 @@ Result<void> Catalog::remove_layer(Digest digest) {
       "WHERE id IN (SELECT chunk FROM layer_chunks WHERE layer = ?1)");
   TRY(release.bind(id).run());
   auto bury = x_database->prepare(
-      "UPDATE chunks SET state = 2 WHERE ref_count = 0 AND id IN (SELECT chunk FROM layer_chunks WHERE layer = ?)");
+      "INSERT INTO dead_slots SELECT segment, offset, size FROM chunks "
+      "WHERE ref_count = 0 AND id IN (SELECT chunk FROM layer_chunks WHERE layer = ?)");
   TRY(bury.bind(id).run());
   TRY(x_database->prepare("DELETE FROM layer_chunks WHERE layer = ?").bind(id).run());
   TRY(x_database->prepare("DELETE FROM layers WHERE id = ?").bind(id).run());
+  TRY(x_database->prepare("DELETE FROM chunks WHERE ref_count = 0").run());
   return transaction.commit();
 }
 
-Result<std::vector<FreedSlot>> Catalog::dead_chunks() {
+Result<std::vector<DeadSlot>> Catalog::dead_slots() {
   auto held = x_database->lock();
-  auto rows = x_database->prepare("SELECT segment, offset, size FROM chunks WHERE state = 2 ORDER BY segment, offset");
-  std::vector<FreedSlot> slots;
+  auto rows = x_database->prepare("SELECT segment, offset, size, rowid FROM dead_slots ORDER BY segment, offset");
+  std::vector<DeadSlot> slots;
   for (;;) {
     TRY(more, rows.step());
     if (!more) return slots;
     const Slot slot = slot_row(rows);
-    slots.push_back({slot.segment, slot.offset, static_cast<uint64_t>(rows.integer(2))});
+    slots.push_back({slot.segment, slot.offset, static_cast<uint64_t>(rows.integer(2)), rows.integer(3)});
   }
 }
 
-Result<void> Catalog::forget_dead_chunks() {
-  auto held = x_database->lock();
-  return x_database->prepare("DELETE FROM chunks WHERE state = 2").run();
+Result<void> Catalog::forget_dead_slots(std::span<const DeadSlot> slots) {
+  TRY(transaction, x_database->begin());
+  for (const DeadSlot& slot : slots) {
+    TRY(x_database->prepare("DELETE FROM dead_slots WHERE rowid = ?").bind(slot.row).run());
+  }
+  return transaction.commit();
 }
 
-Result<std::vector<SegmentId>> Catalog::empty_segments() {
+Result<std::vector<SegmentId>> Catalog::forget_empty_segments() {
   auto held = x_database->lock();
   auto rows = x_database->prepare(
-      "SELECT id FROM segments WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.segment = segments.id)");
+      "DELETE FROM segments WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.segment = segments.id) RETURNING id");
   std::vector<SegmentId> ids;
   for (;;) {
     TRY(more, rows.step());
@@ -157,17 +163,12 @@ Result<std::vector<SegmentId>> Catalog::empty_segments() {
   }
 }
 
-Result<void> Catalog::forget_segment(SegmentId id) {
-  auto held = x_database->lock();
-  return x_database->prepare("DELETE FROM segments WHERE id = ?").bind(id).run();
-}
-
 Result<CatalogTotals> Catalog::totals() {
   auto held = x_database->lock();
   CatalogTotals totals;
   auto chunks = x_database->prepare(
       "SELECT COUNT(*), TOTAL(size), COUNT(CASE WHEN ref_count > 1 THEN 1 END), "
-      "TOTAL(CASE WHEN ref_count > 1 THEN size END), TOTAL(size * (ref_count - 1)) FROM chunks WHERE state = 1");
+      "TOTAL(CASE WHEN ref_count > 1 THEN size END), TOTAL(size * (ref_count - 1)) FROM chunks");
   TRY(chunks.step());
   totals.chunks = static_cast<uint64_t>(chunks.integer(0));
   totals.bytes = static_cast<uint64_t>(chunks.integer(1));

@@ -2,7 +2,7 @@
 // Pool; blocking, so workers call it. The fault path never comes here.
 //
 //   chunks        one row per distinct extent: digest -> slot. ref_count = how many file extents of all layers use it.
-//                 state 1 live; 2 dead: no layer uses it, its bytes are being freed.
+//   dead_slots    places of chunks no layer uses any more, until their bytes are freed.
 //   layers        one row per layer blob (or imported directory), written when the layer is usable, never before.
 //   layer_chunks  how often a layer uses a chunk: what a removal takes back.
 #pragma once
@@ -38,10 +38,11 @@ struct CatalogTotals {
   uint64_t layers = 0;
 };
 
-struct FreedSlot {
+struct DeadSlot {
   SegmentId segment = 0;
   uint64_t offset = 0;
   uint64_t bytes = 0;
+  int64_t row = 0;
 };
 
 class Catalog {
@@ -67,13 +68,12 @@ class Catalog {
   Result<int64_t> insert_layer(const LayerRecord& layer);
   Result<void> insert_segment(const SegmentHeader& header);
 
-  // Takes the layer's references back; chunks nobody uses any more become dead. One transaction.
+  // Takes the layer's references back; the slots of chunks nobody uses any more become dead. One transaction.
   Result<void> remove_layer(Digest digest);
-  // Dead chunks, and segments without any chunk; forget_* deletes the rows once the bytes are gone.
-  Result<std::vector<FreedSlot>> dead_chunks();
-  Result<void> forget_dead_chunks();
-  Result<std::vector<SegmentId>> empty_segments();
-  Result<void> forget_segment(SegmentId id);
+  Result<std::vector<DeadSlot>> dead_slots();
+  Result<void> forget_dead_slots(std::span<const DeadSlot> slots);  // once their bytes are freed
+  // Deletes the rows of segments without any chunk. Their files go next; without a row they are swept anyway.
+  Result<std::vector<SegmentId>> forget_empty_segments();
 
   Result<CatalogTotals> totals();
 

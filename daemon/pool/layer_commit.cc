@@ -62,7 +62,9 @@ class Commit {
   Result<CommittedLayer> run() {
     TRY(transaction, x_catalog.database().begin());
     TRY(place());
-    TRY(write_index());
+    TRY(same, write_index());
+    // A directory with the very content of an imported one is that layer.
+    if (same) return CommittedLayer{*same, {}};
     TRY(reference());
     TRY(write_segment());
     TRY(transaction.commit());
@@ -100,12 +102,16 @@ class Commit {
     x_data_bytes = std::max(x_data_bytes, round_up(slot.offset + extent.bytes, kPoolBlockBytes));
   }
 
-  Result<void> write_index() {
+  // Returns the layer that is there already under the name made from the index; an error when a given name is taken.
+  Result<std::optional<LayerRecord>> write_index() {
     const Bytes file = encode_layer_index(x_plan.index, x_slots);
-    if (x_plan.record.digest.is_zero()) x_plan.record.digest = sha256(file);
+    const bool named_here = x_plan.record.digest.is_zero();
+    if (named_here) x_plan.record.digest = sha256(file);
     TRY(existing, x_catalog.layer(x_plan.record.digest));
+    if (existing && named_here) return existing;
     if (existing) return make_error(Errc::kExists, "layer " + x_plan.record.digest.to_string() + " is in the pool already");
-    return write_file_durably(layer_index_path(x_directory, x_plan.record.digest), file);
+    TRY(write_file_durably(layer_index_path(x_directory, x_plan.record.digest), file));
+    return std::optional<LayerRecord>();
   }
 
   Result<void> reference() {

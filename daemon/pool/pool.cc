@@ -39,9 +39,10 @@ class PoolImpl final : public Pool {
     for (const SegmentId id : ids) {
       TRY(open_segment(id));
     }
-    TRY(freed, free_dead(*x_catalog, segments_directory(), x_segments));
+    TRY(slots, x_catalog->dead_slots());
+    TRY(empty, erase_dead(*x_catalog, slots, mark_dead(slots, x_segments), x_segments));
+    for (const SegmentId id : empty) x_segments.erase(id);
     TRY(sweep_files(*x_catalog, x_options.directory));
-    if (freed != 0) x_log.info("finished an interrupted removal", {{"freed_bytes", freed}});
     x_ring.post([this] { x_tasks.spawn(flush_regularly()); });
     return {};
   }
@@ -84,19 +85,37 @@ class PoolImpl final : public Pool {
 
   Task<Result<LayerRecord>> add_layer(LayerPlan plan) override {
     CO_TRY(enough_space());
+    const SegmentId planned = plan.segment;
     auto shared = std::make_shared<LayerPlan>(std::move(plan));
-    CO_TRY(layer, co_await x_workers.run(Priority::kOnDemand, [this, shared] {
+    auto layer = co_await x_workers.run(Priority::kOnDemand, [this, shared] {
       return commit_layer(*x_catalog, x_options.directory, std::move(*shared));
-    }));
-    if (layer.record.segment != kZeroSegment) CO_TRY(open_segment(layer.record.segment));
-    co_return std::move(layer.record);
+    });
+    if (!layer.ok() || layer->record.segment != planned) {
+      CO_TRY(Segment::remove(segments_directory(), planned));  // a streaming pass may have written data nobody needs
+    }
+    if (!layer.ok()) co_return std::move(layer).error();
+    if (layer->record.segment == planned) CO_TRY(open_segment(planned));
+    co_return std::move(layer->record);
   }
 
   Task<Result<uint64_t>> remove_layer(Digest layer) override {
     CO_TRY(co_await x_workers.run(Priority::kBackground, [this, layer] { return x_catalog->remove_layer(layer); }));
-    ::unlink(layer_index_path(x_options.directory, layer).c_str());
-    // On the loop thread: segment states must not change under the sweep. Work is bounded by the chunks that died.
-    co_return free_dead(*x_catalog, segments_directory(), x_segments);
+    auto slots = co_await x_workers.run(Priority::kBackground, [this, layer] {
+      ::unlink(layer_index_path(x_options.directory, layer).c_str());
+      return x_catalog->dead_slots();
+    });
+    if (!slots.ok()) co_return std::move(slots).error();
+    const auto dirty = mark_dead(*slots, x_segments);
+    CO_TRY(empty, co_await x_workers.run(Priority::kBackground, [this, &slots, &dirty, segments = x_segments] {
+      return erase_dead(*x_catalog, *slots, dirty, segments);
+    }));
+    for (const SegmentId id : empty) {
+      x_segments.erase(id);
+      CO_TRY(co_await x_workers.run(Priority::kBackground, [this, id] { return Segment::remove(segments_directory(), id); }));
+    }
+    uint64_t freed_bytes = 0;
+    for (const DeadSlot& slot : *slots) freed_bytes += slot.bytes;
+    co_return freed_bytes;
   }
 
   bool can_fill(const PlacedLayer& layer) const override {

@@ -126,7 +126,10 @@ Result<std::unique_ptr<Segment>> Segment::open(const std::string& directory, Seg
   for (size_t i = 0; i < count; ++i) {
     PieceState& state = segment->x_states[i];
     if (state > PieceState::kDead) return make_error(Errc::kCorruption, state_path + " is damaged");
-    if (state == PieceState::kPresent && segment->piece_end(i) > actual_bytes) state = PieceState::kMissing;
+    if (state == PieceState::kPresent && segment->piece_end(i) > actual_bytes) {
+      state = PieceState::kMissing;
+      segment->x_dirty.push_back(i);
+    }
     if (state == PieceState::kMissing) ++segment->x_missing;
     if (state == PieceState::kPresent) segment->x_present_bytes += segment->piece_end(i) - segment->piece_offset(i);
   }
@@ -177,6 +180,8 @@ bool Segment::present(ByteRange range) const {
 Result<void> Segment::restore_size() {
   TRY(actual_bytes, file_size(x_data_fd, "segment"));
   if (actual_bytes >= x_header.data_bytes) return {};
+  // The states on disk may still say present for what was cut off; they must not outlive the cut.
+  TRY(write_states(take_dirty()));
   if (::ftruncate(x_data_fd, static_cast<off_t>(x_header.data_bytes)) != 0) return errno_error(errno, "resize segment");
   return {};
 }

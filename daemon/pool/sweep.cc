@@ -17,26 +17,6 @@ void punch(int fd, ByteRange range) {
   ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset), static_cast<off_t>(range.length));
 }
 
-Result<uint64_t> bury(std::span<const FreedSlot> slots, const std::map<SegmentId, std::shared_ptr<Segment>>& segments) {
-  uint64_t freed_bytes = 0;
-  std::set<Segment*> touched;
-  for (const FreedSlot& slot : slots) {
-    freed_bytes += slot.bytes;
-    const auto owner = segments.find(slot.segment);
-    if (owner == segments.end()) continue;
-    const auto span = owner->second->pieces_in({slot.offset, slot.bytes});
-    for (size_t i = span.first; i < span.last; ++i) owner->second->set_dead(i);
-    touched.insert(owner->second.get());
-  }
-  for (Segment* segment : touched) TRY(Segment::write_states(segment->take_dirty()));
-  for (const FreedSlot& slot : slots) {
-    const auto owner = segments.find(slot.segment);
-    if (owner == segments.end()) continue;
-    punch(owner->second->data_fd(), {slot.offset, round_up(slot.bytes, kPoolBlockBytes)});
-  }
-  return freed_bytes;
-}
-
 // The number in "00000012.data", or nullopt.
 std::optional<SegmentId> segment_of_file(const std::string& name) {
   SegmentId id = 0;
@@ -47,19 +27,30 @@ std::optional<SegmentId> segment_of_file(const std::string& name) {
 
 }  // namespace
 
-Result<uint64_t> free_dead(Catalog& catalog, const std::string& segments_directory,
-                           std::map<SegmentId, std::shared_ptr<Segment>>& segments) {
-  TRY(slots, catalog.dead_chunks());
-  TRY(freed_bytes, bury(slots, segments));
-  TRY(catalog.forget_dead_chunks());
-  TRY(empty, catalog.empty_segments());
-  for (const SegmentId id : empty) {
-    // The row goes first: files without a row are swept, a row without files would be damage.
-    TRY(catalog.forget_segment(id));
-    segments.erase(id);
-    TRY(Segment::remove(segments_directory, id));
+std::vector<Segment::Dirty> mark_dead(std::span<const DeadSlot> slots, const SegmentMap& segments) {
+  std::set<Segment*> touched;
+  for (const DeadSlot& slot : slots) {
+    const auto owner = segments.find(slot.segment);
+    if (owner == segments.end()) continue;
+    const auto span = owner->second->pieces_in({slot.offset, slot.bytes});
+    for (size_t i = span.first; i < span.last; ++i) owner->second->set_dead(i);
+    touched.insert(owner->second.get());
   }
-  return freed_bytes;
+  std::vector<Segment::Dirty> dirty;
+  for (Segment* segment : touched) dirty.push_back(segment->take_dirty());
+  return dirty;
+}
+
+Result<std::vector<SegmentId>> erase_dead(Catalog& catalog, std::span<const DeadSlot> slots,
+                                          std::span<const Segment::Dirty> dirty, const SegmentMap& segments) {
+  for (const Segment::Dirty& states : dirty) TRY(Segment::write_states(states));
+  for (const DeadSlot& slot : slots) {
+    const auto owner = segments.find(slot.segment);
+    if (owner == segments.end()) continue;
+    punch(owner->second->data_fd(), {slot.offset, round_up(slot.bytes, kPoolBlockBytes)});
+  }
+  TRY(catalog.forget_dead_slots(slots));
+  return catalog.forget_empty_segments();
 }
 
 Result<void> sweep_files(Catalog& catalog, const std::string& directory) {

@@ -1,0 +1,34 @@
+// The routes of api/protocol.md over the engine. Handlers run on the loop thread; they hold no state of their own.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "api/server.h"
+#include "doors/fanotify_door.h"
+#include "image/images.h"
+
+namespace dedup {
+
+// Everything a handler may use, borrowed; outlives the server.
+struct Engine {
+  Pool& pool;
+  Images& images;
+  Chains& chains;
+  ImageStore& store;
+  Workers& workers;
+  const FanotifyDoor& door;
+  KeptLink& link;
+  const HttpClient& http;
+  std::string version;
+  std::string root;
+  std::string door_name;
+  std::string door_reason;
+  std::chrono::steady_clock::time_point started;
+};
+
+std::vector<ApiRoute> make_routes(Engine& engine);
+
+}  // namespace dedup

@@ -1,0 +1,293 @@
+#include "image/chains.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "image/erofs_mount.h"
+#include "pool/files.h"
+
+namespace dedup {
+
+Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, FanotifyDoor& door, KeptLink& link,
+               ChainOptions options)
+    : x_ring(ring),
+      x_workers(workers),
+      x_log(log),
+      x_pool(pool),
+      x_store(store),
+      x_door(door),
+      x_link(link),
+      x_options(std::move(options)) {}
+
+Digest Chains::id_of(const std::vector<Digest>& layers, bool keep_whiteouts) {
+  Sha256 hash;
+  hash.update(as_bytes(keep_whiteouts ? "chain over lowerdirs\n" : "chain\n"));
+  for (const Digest& layer : layers) hash.update(layer.bytes);
+  return hash.finish();
+}
+
+std::string Chains::image_path(const Digest& chain) const {
+  return x_options.directory + "/metadata/" + chain.hex().substr(0, 32) + ".erofs";
+}
+
+// Short: overlayfs option strings with many lowerdirs must fit one page.
+std::string Chains::mountpoint(const Digest& chain) const {
+  return x_options.directory + "/mounts/" + chain.hex().substr(0, 16);
+}
+
+Result<void> Chains::recover(bool fresh) {
+  TRY(make_directories(x_options.directory + "/metadata"));
+  TRY(make_directories(x_options.directory + "/mounts"));
+  TRY(records, x_store.chains());
+  TRY(points, mount_points());
+  for (ChainRecord& record : records) {
+    const bool mounted = points.contains(mountpoint(record.id));
+    if (!mounted && !metadata_image_in_use(image_path(record.id))) continue;
+    for (const SegmentId segment : record.segments) TRY(attach(segment));
+    x_log.info("found a mount", {{"chain", record.id.hex()}, {"mounted", mounted}});
+    const Digest id = record.id;
+    x_live[id] = Live{std::move(record), mounted};
+  }
+  for (const KeptLink::Kept& kept : x_link.kept()) {
+    if (x_attached.contains(kept.segment)) continue;
+    // Marked by a worker that died before it mounted; attaching first makes the mark known, so that it can be removed.
+    TRY(x_door.attach(kept.segment, kept.fd));
+    x_attached.insert(kept.segment);
+    detach_unused({kept.segment});
+  }
+  if (fresh && !x_attached.empty()) {
+    x_log.error("mounts were in use while no dedupd ran; dropping the page cache",
+                {{"segments", x_attached.size()}, {"advice", "restart containers that ran meanwhile"}});
+    const UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
+    if (drop.valid() && ::write(drop.get(), "1", 1) != 1) x_log.warn("page cache could not be dropped");
+  }
+  return {};
+}
+
+Task<void> Chains::remount_held() {
+  auto records = co_await x_workers.run(Priority::kOnDemand, [this] { return x_store.chains(); });
+  if (!records.ok()) {
+    x_log.error("chains cannot be listed", {{"error", records.error()}});
+    co_return;
+  }
+  for (const ChainRecord& record : *records) {
+    auto holders = co_await x_workers.run(Priority::kOnDemand, [this, id = record.id] { return x_store.chain_holders(id); });
+    if (!holders.ok() || holders->empty()) continue;
+    auto outcome = co_await mount(record.layers, record.keep_whiteouts);
+    if (!outcome.ok()) x_log.error("a held chain cannot be mounted", {{"chain", record.id.hex()}, {"error", outcome.error()}});
+  }
+}
+
+Task<Result<std::string>> Chains::mount(std::vector<Digest> layers, bool keep_whiteouts) {
+  const Digest id = id_of(layers, keep_whiteouts);
+  const auto live = x_live.find(id);
+  if (live != x_live.end() && live->second.mounted) co_return mountpoint(id);
+  auto& pending = x_pending[id];
+  if (pending != nullptr) {
+    auto shared = pending;
+    co_return co_await shared->wait();
+  }
+  auto mine = std::make_shared<Pending>(x_ring);
+  pending = mine;
+  auto outcome = co_await mount_once(ChainRecord{id, std::move(layers), keep_whiteouts, {}});
+  x_pending.erase(id);
+  mine->set(outcome);
+  co_return outcome;
+}
+
+Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
+  const auto started = std::chrono::steady_clock::now();
+  const Digest id = record.id;
+  Live live{std::move(record), false};
+  // While a container still reads the last superblock, its metadata file is mounted again: one file per chain, so that
+  // metadata_image_in_use speaks of all its superblocks.
+  const auto lingering = x_live.find(id);
+  if (lingering != x_live.end()) live = lingering->second;
+  else CO_TRY(co_await build(live.record, live.probes));
+  // A death from here on leaves a record that recover() finds, before anything could be mounted without its marks.
+  CO_TRY(co_await x_workers.run(Priority::kOnDemand, [this, &live] { return x_store.put_chain(live.record); }));
+  for (const SegmentId segment : live.record.segments) CO_TRY(attach(segment));
+  auto outcome = co_await mount_image(live.record);
+  if (outcome.ok()) {
+    live.mounted = true;
+    x_live[id] = std::move(live);
+    outcome = co_await probe(id);
+    if (!outcome.ok()) co_await unmount_chain(id);
+  } else {
+    detach_unused(live.record.segments);
+  }
+  if (!outcome.ok()) co_return std::move(outcome).error();
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started);
+  x_log.info("mounted", {{"chain", id.hex()}, {"mountpoint", mountpoint(id)}, {"ms", took.count()}});
+  co_return mountpoint(id);
+}
+
+// Writes the metadata image; fills in record.segments and the files to probe.
+Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes) {
+  auto segment_bytes = std::make_shared<std::map<SegmentId, uint64_t>>();
+  segment_bytes->emplace(kZeroSegment, kZeroSegmentBytes);
+  for (const auto& segment : x_pool.segments()) segment_bytes->emplace(segment->id(), segment->header().data_bytes);
+  const Whiteouts whiteouts = record.keep_whiteouts ? Whiteouts::kKeep : Whiteouts::kApply;
+  CO_TRY(image, co_await x_workers.run(
+                    Priority::kOnDemand,
+                    [segment_bytes, whiteouts, id = record.id, digests = record.layers, path = image_path(record.id),
+                     directory = x_pool.options().directory]() -> Result<MetadataImage> {
+                      std::vector<PlacedLayer> layers;
+                      for (const Digest& digest : digests) {
+                        TRY(layer, load_layer_index(directory, digest));
+                        layers.push_back(std::move(layer));
+                      }
+                      return build_metadata_image(std::move(layers), whiteouts, id, *segment_bytes, path);
+                    }));
+  record.segments = std::move(image.devices);
+  probes = std::move(image.probes);
+  co_return Result<void>();
+}
+
+Task<Result<void>> Chains::mount_image(const ChainRecord& record) {
+  std::vector<std::string> devices;
+  const std::string segments_directory = x_pool.options().directory + "/segments";
+  for (const SegmentId segment : record.segments) devices.push_back(Segment::data_path(segments_directory, segment));
+  const std::string image = image_path(record.id);
+  const std::string target = mountpoint(record.id);
+  co_return co_await x_workers.run(Priority::kOnDemand, [image, target, devices, directio = x_options.directio]() -> Result<void> {
+    TRY(make_directories(target));
+    return mount_erofs(image, devices, target, directio);
+  });
+}
+
+Task<Result<void>> Chains::probe(Digest chain) {
+  const auto probes = x_live[chain].probes;
+  for (const auto& [segment, file] : probes) {
+    const auto target = x_pool.segment(segment);
+    if (target == nullptr || target->complete() || !x_attached.contains(segment)) continue;
+    auto outcome = co_await x_door.probe(mountpoint(chain) + file.path, file.file_offset, segment, file.segment_offset);
+    // A segment that became complete meanwhile has lost its mark and raises nothing, rightly.
+    if (!outcome.ok() && !target->complete()) co_return outcome;
+  }
+  co_return Result<void>();
+}
+
+Result<void> Chains::attach(SegmentId id) {
+  const auto segment = x_pool.segment(id);
+  if (segment == nullptr || segment->complete() || x_attached.contains(id)) return {};
+  TRY(x_link.keep(id, segment->data_fd()));
+  TRY(x_door.attach(id, segment->data_fd()));
+  x_attached.insert(id);
+  return segment->restore_size();
+}
+
+bool Chains::segment_in_use(SegmentId id) const {
+  return std::any_of(x_live.begin(), x_live.end(), [id](const auto& live) {
+    const auto& segments = live.second.record.segments;
+    return std::find(segments.begin(), segments.end(), id) != segments.end();
+  });
+}
+
+void Chains::detach_unused(const std::vector<uint32_t>& segments) {
+  for (const SegmentId id : segments) {
+    if (segment_in_use(id) || x_attached.erase(id) == 0) continue;
+    auto outcome = x_door.detach(id);
+    if (outcome.ok()) outcome = x_link.drop(id);
+    if (!outcome.ok()) x_log.warn("mark could not be removed", {{"segment", id}, {"error", outcome.error()}});
+  }
+}
+
+void Chains::segment_complete(const std::shared_ptr<Segment>& segment) {
+  if (x_attached.erase(segment->id()) == 0) return;
+  auto outcome = x_door.detach(segment->id());
+  if (outcome.ok()) outcome = x_link.drop(segment->id());
+  if (!outcome.ok()) x_log.warn("mark could not be removed", {{"segment", segment->id()}, {"error", outcome.error()}});
+}
+
+// Leaves the chain in x_live while something still reads its superblock.
+Task<void> Chains::unmount_chain(Digest chain) {
+  const std::string target = mountpoint(chain);
+  const std::string image = image_path(chain);
+  const bool in_use = co_await x_workers.run(Priority::kOnDemand, [target, image] {
+    auto outcome = unmount(target);
+    const bool busy = !outcome.ok() && outcome.error().code == Errc::kExists;
+    return busy || metadata_image_in_use(image);
+  });
+  const auto live = x_live.find(chain);
+  if (live == x_live.end()) co_return;
+  auto points = mount_points();
+  live->second.mounted = points.ok() && points->contains(target);
+  if (in_use) co_return;
+  const auto segments = live->second.record.segments;
+  x_live.erase(live);
+  detach_unused(segments);
+  ::unlink(image.c_str());
+  ::rmdir(target.c_str());
+}
+
+Task<void> Chains::collect() {
+  auto unheld = co_await x_workers.run(Priority::kBackground, [this] { return x_store.unheld_chains(); });
+  if (!unheld.ok()) {
+    x_log.error("chains cannot be listed", {{"error", unheld.error()}});
+    co_return;
+  }
+  for (const Digest& chain : *unheld) {
+    if (x_pending.contains(chain)) continue;
+    if (x_live.contains(chain)) co_await unmount_chain(chain);
+    if (x_live.contains(chain)) continue;  // a container still reads it; its layers stay until it is gone
+    auto outcome = co_await x_workers.run(Priority::kBackground, [this, chain] { return x_store.remove_chain(chain); });
+    if (!outcome.ok()) x_log.error("chain cannot be forgotten", {{"chain", chain.hex()}, {"error", outcome.error()}});
+  }
+}
+
+std::vector<ChainStatus> Chains::status() const {
+  std::vector<ChainStatus> all;
+  for (const auto& [id, live] : x_live) {
+    const auto& segments = live.record.segments;
+    const bool complete = std::all_of(segments.begin(), segments.end(), [this](SegmentId segment) {
+      const auto one = x_pool.segment(segment);
+      return one == nullptr || one->complete();
+    });
+    all.push_back({live.record, live.mounted ? mountpoint(id) : "", complete});
+  }
+  return all;
+}
+
+Task<void> Chains::close(std::chrono::milliseconds timeout) {
+  std::vector<Digest> ids;
+  for (const auto& [id, live] : x_live) ids.push_back(id);
+  for (const Digest& id : ids) co_await unmount_chain(id);
+  if (!x_attached.empty()) co_await complete_in_use(timeout);
+}
+
+Task<void> Chains::complete_in_use(std::chrono::milliseconds timeout) {
+  x_log.warn("containers still read lazily loaded segments; completing them before the stop",
+             {{"segments", x_attached.size()}, {"timeout_ms", timeout.count()}});
+  constexpr uint64_t kStepBytes = 16u << 20;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const std::set<SegmentId> segments = x_attached;
+  for (const SegmentId id : segments) {
+    const auto segment = x_pool.segment(id);
+    for (uint64_t at = 0; segment != nullptr && at < segment->header().data_bytes; at += kStepBytes) {
+      if (std::chrono::steady_clock::now() >= deadline) co_return;
+      auto outcome = co_await x_pool.ensure(id, {at, kStepBytes}, Priority::kBackground);
+      if (!outcome.ok()) break;  // logged by the fetcher; close_against_readers deals with what is missing
+    }
+  }
+}
+
+void Chains::close_against_readers() {
+  for (const SegmentId id : x_attached) {
+    const auto segment = x_pool.segment(id);
+    if (segment == nullptr || segment->complete()) continue;
+    uint64_t safe_bytes = segment->header().data_bytes;
+    for (size_t i = segment->piece_count(); i-- > 0;) {
+      if (segment->state(i) == PieceState::kMissing) safe_bytes = round_down(segment->piece(i).offset, kPoolBlockBytes);
+    }
+    x_log.error("segment is closed against readers until dedupd runs again", {{"segment", id}, {"safe_bytes", safe_bytes}});
+    if (::ftruncate(segment->data_fd(), static_cast<off_t>(safe_bytes)) != 0) {
+      x_log.error("segment cannot be cut", {{"segment", id}, {"error", errno_error(errno, "ftruncate")}});
+    }
+  }
+}
+
+}  // namespace dedup

@@ -1,0 +1,93 @@
+// Chains: the mounts of this node: each distinct chain of layers is merged into one metadata image and mounted once, shared
+// by every container. Keeps the order that fanotify demands: marks before the mount, a probe before anyone learns of it,
+// marks removed only when the superblock is really gone. Owned by main; loop thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "doors/fanotify_door.h"
+#include "image/metadata_image.h"
+#include "image/store.h"
+#include "io/sync.h"
+#include "pool/pool.h"
+
+namespace dedup {
+
+struct ChainOptions {
+  std::string directory;  // metadata/ID.erofs and mounts/ID lie below
+  bool directio = false;
+};
+
+struct ChainStatus {
+  ChainRecord record;
+  std::string mountpoint;  // empty: not mounted any more, but a container still reads it
+  bool complete = false;   // every segment is complete: no door needed
+};
+
+class Chains {
+ public:
+  Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, FanotifyDoor& door, KeptLink& link,
+         ChainOptions options);
+
+  static Digest id_of(const std::vector<Digest>& layers, bool keep_whiteouts);
+
+  // Before door.start(): finds the superblocks that outlived an earlier worker and marks their segments again.
+  // fresh: no keeper held the groups meanwhile, so readers may have seen holes; page cache is dropped after the marks.
+  Result<void> recover(bool fresh);
+  // After door.start(): mounts again what holders need and a reboot took away.
+  Task<void> remount_held();
+
+  // The mount point of the chain, mounted and probed. Single flight per chain. The caller has made a holder for it.
+  Task<Result<std::string>> mount(std::vector<Digest> layers, bool keep_whiteouts);
+
+  // Unmounts chains nobody holds and forgets those whose superblock is gone.
+  Task<void> collect();
+
+  // For a stop: unmounts what is idle; what containers still read is completed within `timeout`.
+  Task<void> close(std::chrono::milliseconds timeout);
+  // Last of all, when no fetch runs any more: cuts segments that are in use and incomplete at their first missing piece, so
+  // that reads beyond give EIO, never zeros, once the groups are gone.
+  void close_against_readers();
+
+  void segment_complete(const std::shared_ptr<Segment>& segment);
+  std::vector<ChainStatus> status() const;
+  size_t mounted() const { return x_live.size(); }
+
+ private:
+  struct Live {
+    ChainRecord record;
+    bool mounted = false;  // at its mount point; false: only a superblock that something still uses
+    std::map<SegmentId, ProbeFile> probes = {};
+  };
+  using Pending = OneShot<Result<std::string>>;
+
+  std::string image_path(const Digest& chain) const;
+  std::string mountpoint(const Digest& chain) const;
+  Task<Result<std::string>> mount_once(ChainRecord record);
+  Task<Result<void>> build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes);
+  Task<Result<void>> mount_image(const ChainRecord& record);
+  Task<Result<void>> probe(Digest chain);
+  Task<void> unmount_chain(Digest chain);
+  Result<void> attach(SegmentId segment);
+  void detach_unused(const std::vector<uint32_t>& segments);
+  bool segment_in_use(SegmentId segment) const;
+  Task<void> complete_in_use(std::chrono::milliseconds timeout);
+
+  Ring& x_ring;
+  Workers& x_workers;
+  Log& x_log;
+  Pool& x_pool;
+  ImageStore& x_store;
+  FanotifyDoor& x_door;
+  KeptLink& x_link;
+  ChainOptions x_options;
+  std::map<Digest, Live> x_live;  // chains with a superblock
+  std::map<Digest, std::shared_ptr<Pending>> x_pending;
+  std::set<SegmentId> x_attached;
+};
+
+}  // namespace dedup

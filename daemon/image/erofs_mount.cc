@@ -1,0 +1,125 @@
+#include "image/erofs_mount.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+#include "base/unique_fd.h"
+
+namespace dedup {
+namespace {
+
+// The mount API of Linux 5.2; glibc 2.36 wraps it, older ones do not.
+constexpr unsigned kSetFlag = 0;
+constexpr unsigned kSetString = 1;
+constexpr unsigned kCreate = 6;
+constexpr unsigned kMoveFromEmptyPath = 4;
+constexpr unsigned kMountReadOnly = 1;
+
+int configure(int fs, unsigned command, const char* key, const char* value) {
+  return static_cast<int>(::syscall(SYS_fsconfig, fs, command, key, value, 0));
+}
+
+// The kernel's last message for this fs context ("e erofs: ..."), or "".
+std::string kernel_message(int fs) {
+  char text[512];
+  const ssize_t length = ::read(fs, text, sizeof(text));
+  return length <= 2 ? std::string() : std::string(text + 2, static_cast<size_t>(length) - 2);
+}
+
+Error mount_error(int fs, int number, const std::string& image) {
+  const std::string message = kernel_message(fs);
+  Error error = errno_error(number, "mount " + image + (message.empty() ? "" : " (" + message + ")"));
+  if (number == ENODEV || number == EOPNOTSUPP || number == ENOTBLK) {
+    error.code = Errc::kUnsupported;
+    error.context += ": this kernel cannot mount EROFS from a file (needs 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE)";
+  }
+  return error;
+}
+
+// mountinfo escapes space, tab, newline and backslash as \ooo.
+std::string unescape(const std::string& text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      plain.push_back(static_cast<char>(std::strtol(text.substr(i + 1, 3).c_str(), nullptr, 8)));
+      i += 3;
+    } else {
+      plain.push_back(text[i]);
+    }
+  }
+  return plain;
+}
+
+}  // namespace
+
+Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices, const std::string& mountpoint,
+                         bool directio) {
+  const UniqueFd fs(static_cast<int>(::syscall(SYS_fsopen, "erofs", 1 /* FSOPEN_CLOEXEC */)));
+  if (!fs.valid()) {
+    Error error = errno_error(errno, "open the erofs file system type");
+    error.code = Errc::kUnsupported;
+    return error;
+  }
+  bool failed = configure(fs.get(), kSetFlag, "ro", nullptr) != 0 ||
+                configure(fs.get(), kSetString, "source", image.c_str()) != 0;
+  for (const std::string& device : devices) {
+    failed = failed || configure(fs.get(), kSetString, "device", device.c_str()) != 0;
+  }
+  if (directio) failed = failed || configure(fs.get(), kSetFlag, "directio", nullptr) != 0;
+  if (failed || configure(fs.get(), kCreate, nullptr, nullptr) != 0) return mount_error(fs.get(), errno, image);
+  const UniqueFd mounted(static_cast<int>(::syscall(SYS_fsmount, fs.get(), 1 /* FSMOUNT_CLOEXEC */, kMountReadOnly)));
+  if (!mounted.valid()) return mount_error(fs.get(), errno, image);
+  if (::syscall(SYS_move_mount, mounted.get(), "", AT_FDCWD, mountpoint.c_str(), kMoveFromEmptyPath) != 0) {
+    return errno_error(errno, "mount at " + mountpoint);
+  }
+  return {};
+}
+
+Result<void> bind_read_only(const std::string& source, const std::string& target) {
+  if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    return errno_error(errno, "bind " + source + " at " + target);
+  }
+  if (::mount(nullptr, target.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+    const int number = errno;
+    ::umount2(target.c_str(), UMOUNT_NOFOLLOW);
+    return errno_error(number, "make " + target + " read-only");
+  }
+  return {};
+}
+
+Result<void> unmount(const std::string& mountpoint) {
+  if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+  if (errno == EBUSY) return make_error(Errc::kExists, mountpoint + " is busy: stop what uses it first");
+  if (errno == EINVAL) return make_error(Errc::kNotFound, mountpoint + " is not a mount point");
+  return errno_error(errno, "unmount " + mountpoint);
+}
+
+Result<std::set<std::string>> mount_points() {
+  std::ifstream info("/proc/self/mountinfo");
+  if (!info) return make_error(Errc::kIo, "/proc/self/mountinfo cannot be read");
+  std::set<std::string> points;
+  for (std::string line; std::getline(info, line);) {
+    std::istringstream fields(line);
+    std::string id;
+    std::string parent;
+    std::string device;
+    std::string root;
+    std::string point;
+    if (fields >> id >> parent >> device >> root >> point) points.insert(unescape(point));
+  }
+  return points;
+}
+
+bool metadata_image_in_use(const std::string& image) {
+  const UniqueFd fd(::open(image.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd.valid()) return false;
+  return ::fcntl(fd.get(), F_SETLEASE, F_WRLCK) != 0;  // released by close
+}
+
+}  // namespace dedup

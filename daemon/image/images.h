@@ -1,0 +1,87 @@
+// Images: what users name: pull, mount, list, remove; and the holders through which containerd's snapshotter keeps layers
+// and chains. Every change of who holds what, and every removal, passes one gate, so that a removal never takes what a
+// pull has just begun to rely on. Owned by main; loop thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "image/chains.h"
+#include "image/layers.h"
+#include "image/store.h"
+
+namespace dedup {
+
+struct LayerProgress {
+  Digest layer;
+  enum class State : uint8_t { kWaiting, kFetching, kReady } state = State::kWaiting;
+  uint64_t done_bytes = 0;
+  uint64_t total_bytes = 0;
+};
+
+struct ImageSummary {
+  ImageRecord record;
+  uint64_t compressed_bytes = 0;
+  uint64_t bytes = 0;
+  uint64_t present_bytes = 0;
+  std::vector<std::string> formats;  // distinct, of the layers
+  std::vector<std::string> mounts;   // targets
+};
+
+class Images {
+ public:
+  using Progress = std::function<void(const LayerProgress&)>;
+
+  Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Locations& locations, Layers& layers,
+         Chains& chains);
+
+  // Makes all layers of the image usable and records it under its name. Repeatable; a failed pull can be repeated.
+  Task<Result<ImageSummary>> pull(std::string ref, Progress progress);
+  // pull() when needed, then the image read-only at `target`, an existing directory.
+  Task<Result<ImageSummary>> mount(std::string ref, std::string target, Progress progress);
+  Task<Result<void>> unmount(std::string target);
+  Task<Result<std::vector<ImageSummary>>> list();
+  // returns bytes freed. errors kNotFound; kExists while mounted.
+  Task<Result<uint64_t>> remove(std::string ref);
+
+  // For the snapshotter. layer_hint: other layers of the image worth preparing beside.
+  Task<Result<PreparedLayer>> prepare_layer(std::string ref, std::optional<Digest> manifest, Digest layer,
+                                            std::vector<Digest> layer_hint, std::string holder);
+  Task<Result<Digest>> import_directory(std::string directory, std::string holder);
+  Task<Result<std::string>> mount_chain(std::vector<Digest> layers, bool keep_whiteouts, std::string holder);
+  Task<Result<uint64_t>> release(std::string holder);
+
+  // Mounts targets again after a reboot; drops what nobody holds. At start.
+  Task<void> recover();
+  // Ends background work.
+  Task<void> close();
+
+ private:
+  Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> manifest);
+  Task<Result<void>> hold(std::string holder, Digest layer);
+  Task<Result<uint64_t>> collect_garbage();
+  Task<Result<ImageSummary>> summarise(ImageRecord record);
+  Task<void> prepare_quietly(Reference reference, Descriptor layer, Digest diff_id, std::string holder);
+  Task<Result<void>> prepare_all(ResolvedImage image, std::string holder, Progress progress);
+
+  template <typename F>
+  auto on_worker(F function) {
+    return x_workers.run(Priority::kOnDemand, std::move(function));
+  }
+
+  Ring& x_ring;
+  Workers& x_workers;
+  Log& x_log;
+  Pool& x_pool;
+  ImageStore& x_store;
+  Locations& x_locations;
+  Layers& x_layers;
+  Chains& x_chains;
+  Semaphore x_gate;
+  TaskScope x_tasks;
+  std::map<std::string, ResolvedImage> x_resolved;  // by "REF@MANIFEST", so a pull of N layers resolves once
+};
+
+}  // namespace dedup

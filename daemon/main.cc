@@ -1,0 +1,300 @@
+// dedupd: the only wiring file. Without arguments it is the keeper, which starts `dedupd worker`; the worker builds the
+// engine bottom up and takes it down in reverse.
+//
+// Exit status: 0 stopped, 69 this kernel has no usable door, 73 another dedupd holds the root, 78 the configuration is
+// wrong, 1 anything else.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "api/routes.h"
+#include "cli/config.h"
+#include "image/images.h"
+#include "keeper/keeper.h"
+#include "pool/files.h"
+
+namespace dedup {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitNoDoor = 69;
+constexpr int kExitLocked = 73;
+constexpr int kExitConfig = 78;
+constexpr std::chrono::seconds kApiDrain{2};
+
+// Joins the two worlds that must not know each other: doors ask, the pool answers.
+class PoolFiller final : public SegmentFiller {
+ public:
+  explicit PoolFiller(Pool& pool) : x_pool(pool) {}
+  bool present(uint32_t segment, ByteRange range) const override { return x_pool.present(segment, range); }
+  Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) override {
+    return x_pool.ensure(segment, range, priority);
+  }
+
+ private:
+  Pool& x_pool;
+};
+
+SourceOptions source_options(const Config& config) {
+  SourceOptions options;
+  for (const auto& [host, registry] : config.registries) {
+    options.hosts[host] = {registry.plain_http, registry.ca_file, registry.mirrors};
+  }
+  options.docker_config = config.docker_config;
+  options.retries = static_cast<unsigned>(config.fetch.retries);
+  options.max_retry_after = std::chrono::milliseconds(config.fetch.max_retry_after_ms);
+  options.stall_timeout = std::chrono::milliseconds(config.fetch.stall_timeout_ms);
+  return options;
+}
+
+LayerLimits layer_limits(const Config& config) {
+  LayerLimits limits;
+  limits.max_entries = config.limits.max_entries;
+  limits.max_file_bytes = config.limits.max_file_bytes;
+  limits.max_uncompressed_bytes = config.limits.max_uncompressed_bytes;
+  limits.max_toc_bytes = config.limits.max_toc_bytes;
+  limits.max_chunk_bytes = config.limits.max_chunk_bytes;
+  return limits;
+}
+
+PoolOptions pool_options(const Config& config, const KeptLink& link) {
+  PoolOptions options;
+  options.directory = config.root + "/pool";
+  options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
+  options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
+  const uint64_t reads = config.fetch.memory_bytes / std::max<uint64_t>(config.fetch.coalesce_max_bytes, 1);
+  options.fetch.max_reads = static_cast<unsigned>(std::clamp<uint64_t>(reads, 2, 64));
+  options.fetch.max_background_reads = options.fetch.max_reads / 2;
+  options.min_free_bytes = config.limits.min_free_bytes;
+  for (const KeptLink::Kept& kept : link.kept()) options.kept_fds[kept.segment] = kept.fd;
+  return options;
+}
+
+// The engine of one worker. Members are built in this order and destroyed in reverse.
+class Worker {
+ public:
+  Worker(Config config, Log& log) : x_config(std::move(config)), x_log(log) {}
+
+  // errors  anything that keeps the daemon from serving
+  Result<void> open() {
+    TRY(ring, Ring::open());
+    x_ring = std::move(ring);
+    const uint64_t threads = x_config.worker_threads != 0 ? x_config.worker_threads
+                                                          : std::max<uint64_t>(4, std::thread::hardware_concurrency());
+    x_workers.emplace(*x_ring, static_cast<unsigned>(threads));
+    TRY(http, HttpClient::open(*x_ring, {.max_connections_per_host = static_cast<unsigned>(x_config.fetch.max_connections_per_host),
+                                         .max_transfers = static_cast<unsigned>(x_config.fetch.max_transfers)}));
+    x_http = std::move(http);
+    x_sources.emplace([this, options = source_options(x_config)](const Reference& reference) {
+      if (reference.kind == Reference::Kind::kOciLayout) return make_layout_source(*x_workers, x_log, reference);
+      return make_registry_source(*x_ring, *x_http, x_log, options, reference);
+    });
+    TRY(link, KeptLink::from_environment());
+    x_link = std::move(link);
+    TRY(pool, Pool::open(*x_ring, *x_workers, x_log, *x_sources, pool_options(x_config, *x_link)));
+    x_pool = std::move(pool);
+    x_filler.emplace(*x_pool);
+    TRY(door, FanotifyDoor::open(*x_ring, *x_workers, x_log, *x_filler, *x_link));
+    x_door = std::move(door);
+    TRY(store, ImageStore::open(x_pool->catalog().database()));
+    x_store = std::move(store);
+    x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, LayerOptions{.limits = layer_limits(x_config)});
+    TRY(x_layers->load_locations());
+    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, *x_link,
+                     ChainOptions{x_config.root, x_config.mount_directio});
+    x_pool->on_complete([this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
+    TRY(x_chains->recover(x_link->header().worker_starts.load() <= 1));
+    x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers, *x_chains);
+    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link, *x_http, DEDUP_VERSION,
+                            x_config.root, "fanotify", "pre-content events work on this kernel",
+                            std::chrono::steady_clock::now()});
+    return {};
+  }
+
+  int run() {
+    x_ring->post([this] {
+      x_door->start();
+      x_tasks.spawn(serve());
+      x_tasks.spawn(watch_signals());
+      x_tasks.spawn(watch_keeper());
+    });
+    x_ring->run();
+    return x_exit_status;
+  }
+
+ private:
+  Task<void> serve() {
+    co_await x_images->recover();
+    std::vector<ApiRoute> routes = make_routes(*x_engine);
+    for (ApiRoute& route : routes) {
+      route.handler = [this, handler = std::move(route.handler)](ApiRequest request, ApiProgress progress) {
+        return x_stopping ? refuse() : handler(std::move(request), std::move(progress));
+      };
+    }
+    auto server = co_await x_workers->run(Priority::kOnDemand, [this, &routes] {
+      return ApiServer::open(*x_ring, x_log, x_config.socket, std::move(routes));
+    });
+    if (!server.ok()) {
+      x_log.error("the control API cannot be served", {{"error", server.error()}});
+      x_exit_status = kExitFailed;
+      x_ring->stop();
+      co_return;
+    }
+    x_server = std::move(*server);
+    x_log.info("ready", {{"root", x_config.root}, {"socket", x_config.socket}, {"door", x_engine->door_name},
+                         {"segments", x_pool->segments().size()}, {"mounts", x_chains->mounted()},
+                         {"worker_starts", x_link->header().worker_starts.load()}});
+  }
+
+  static Task<Result<nlohmann::json>> refuse() { co_return make_error(Errc::kUnavailable, "dedupd is stopping"); }
+
+  Task<void> watch_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    const UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    co_await x_ring->poll(fd.get(), POLLIN);
+    co_await stop();
+  }
+
+  // The keeper is what makes a worker's death harmless; without it this worker is the only holder of the groups.
+  Task<void> watch_keeper() {
+    if (!x_link->has_keeper()) co_return;
+    co_await x_ring->poll(x_link->keeper_fd(), POLLHUP | POLLRDHUP);
+    if (x_stopping) co_return;
+    x_log.error("the keeper is gone: if this worker dies too, readers of incomplete images see holes",
+                {{"advice", "stop lazily loaded containers or let them finish, then restart dedupd"}});
+  }
+
+  // Safe at every step: what is not finished when the process ends is swept or fetched again by the next one.
+  Task<void> stop() {
+    x_stopping = true;
+    x_log.info("stopping");
+    co_await x_chains->close(std::chrono::milliseconds(x_config.stop_timeout_ms));
+    co_await x_pool->close();
+    x_chains->close_against_readers();
+    co_await x_door->stop();
+    x_log.info("stopped", {{"mounts_in_use", x_chains->mounted()}});
+    // Handlers of long calls may still run on API threads; nothing they do needs an end.
+    ::_exit(0);
+  }
+
+  Config x_config;
+  Log& x_log;
+  bool x_stopping = false;
+  int x_exit_status = 0;
+  std::unique_ptr<Ring> x_ring;
+  std::optional<Workers> x_workers;
+  std::unique_ptr<HttpClient> x_http;
+  std::optional<Locations> x_sources;
+  std::unique_ptr<KeptLink> x_link;
+  std::unique_ptr<Pool> x_pool;
+  std::optional<PoolFiller> x_filler;
+  std::unique_ptr<FanotifyDoor> x_door;
+  std::unique_ptr<ImageStore> x_store;
+  std::optional<Layers> x_layers;
+  std::optional<Chains> x_chains;
+  std::optional<Images> x_images;
+  std::optional<Engine> x_engine;
+  std::unique_ptr<ApiServer> x_server;
+  TaskScope x_tasks;
+};
+
+int fail(Log& log, const Error& error, int status) {
+  log.error(error.to_string());
+  return status;
+}
+
+// Before any thread starts: the worker takes these through its signalfd, and a gone API client must not kill it.
+void block_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+int run_worker(Config config, Log& log) {
+  block_signals();
+  Worker worker(std::move(config), log);
+  auto outcome = worker.open();
+  if (!outcome.ok()) return fail(log, outcome.error(), outcome.error().code == Errc::kUnsupported ? kExitNoDoor : kExitFailed);
+  return worker.run();
+}
+
+// The lock dies with its last holder, keeper or worker; the pid inside is for the error message only.
+Result<UniqueFd> lock_root(const std::string& root) {
+  TRY(make_directories(root));
+  const std::string path = root + "/lock";
+  TRY(lock, open_file(path, O_RDWR | O_CREAT));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    auto owner = read_file(path, 64);
+    std::string pid = owner.ok() ? std::string(as_text(*owner)) : "";
+    while (!pid.empty() && pid.back() == '\n') pid.pop_back();
+    return make_error(Errc::kExists, "another dedupd (pid " + pid + ") runs on " + root +
+                                         ": stop it first, or give this one another \"root\"");
+  }
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(lock.get(), 0) != 0) return errno_error(errno, "write " + path);
+  TRY(write_exactly(lock.get(), as_bytes(pid), 0, path));
+  return lock;
+}
+
+int run_as_keeper(const Config& config, const std::string& config_file, Log& log) {
+  auto lock = lock_root(config.root);
+  if (!lock.ok()) return fail(log, lock.error(), lock.error().code == Errc::kExists ? kExitLocked : kExitFailed);
+  auto supported = FanotifyDoor::supported(config.root);
+  if (!supported.ok()) return fail(log, supported.error(), kExitNoDoor);
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  KeeperOptions options;
+  options.worker_arguments = {"/proc/self/exe", "worker"};
+  if (!config_file.empty()) options.worker_arguments.insert(options.worker_arguments.end(), {"--config", config_file});
+  options.root_lock = std::move(*lock);
+  return run_keeper(std::move(options), log);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"dedupd: serves container images lazily from a node-wide deduplicated pool"};
+  std::string config_file;
+  bool print = false;
+  app.add_option("--config", config_file, "Configuration file (JSON); default " + std::string(kDefaultConfigFile));
+  app.add_flag("--print-config", print, "Print the configuration with all defaults and exit");
+  app.set_version_flag("--version", DEDUP_VERSION);
+  auto* worker = app.add_subcommand("worker", "Started by the keeper, not by people")->group("");
+  worker->add_option("--config", config_file);
+  CLI11_PARSE(app, argc, argv);
+
+  Log early(2);
+  auto config = config_file.empty() ? load_config(kDefaultConfigFile, MissingFile::kDefaults)
+                                    : load_config(config_file, MissingFile::kError);
+  if (!config.ok()) return fail(early, config.error(), kExitConfig);
+  if (print) {
+    std::printf("%s\n", print_config(*config).c_str());
+    return 0;
+  }
+  if (::geteuid() != 0) {
+    return fail(early, make_error(Errc::kDenied, "dedupd must run as root: it mounts file systems"), kExitFailed);
+  }
+  Log log(2, config->log_level, config->log_format);
+  if (*worker) return run_worker(std::move(*config), log);
+  return run_as_keeper(*config, config_file, log);
+}
+
+}  // namespace
+}  // namespace dedup
+
+int main(int argc, char** argv) { return dedup::run(argc, argv); }
