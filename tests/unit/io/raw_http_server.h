@@ -1,0 +1,70 @@
+// RawHttpServer: an HTTP/1.1 server on loopback whose handler writes the answer's bytes itself, so
+// it can cut, stall or lie. One thread per connection; the handler runs on it.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace dedup::test {
+
+struct RawRequest {
+  std::string method;
+  std::string target;
+  std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;
+  std::string header(const std::string& name) const;
+};
+
+class RawConnection {
+ public:
+  RawConnection(int fd, const std::atomic<bool>& stopping) : x_fd(fd), x_stopping(stopping) {}
+  // False when the client has gone.
+  bool write(std::string_view bytes) const;
+  // "HTTP/1.1 STATUS\r\n" + headers (each with \r\n) + Content-Length + body.
+  bool answer(std::string_view status, std::string_view headers, std::string_view body) const;
+  // Says nothing until the client or the server ends.
+  void hang() const;
+
+ private:
+  int x_fd;
+  const std::atomic<bool>& x_stopping;
+};
+
+class RawHttpServer {
+ public:
+  // Returns whether the connection stays open for the next request.
+  using Handler = std::function<bool(const RawRequest&, const RawConnection&)>;
+
+  explicit RawHttpServer(Handler handler);
+  ~RawHttpServer();  // ends all connections
+  RawHttpServer(const RawHttpServer&) = delete;
+  RawHttpServer& operator=(const RawHttpServer&) = delete;
+
+  std::string host() const { return "127.0.0.1:" + std::to_string(x_port); }
+  std::string url(std::string_view target) const;
+  size_t connections() const { return x_accepted; }
+
+ private:
+  void accept_all();
+  void serve(int fd);
+
+  Handler x_handler;
+  UniqueFd x_listener;
+  int x_port = 0;
+  std::atomic<bool> x_stopping{false};
+  std::atomic<size_t> x_accepted{0};
+  std::mutex x_mutex;  // protects x_open and x_threads
+  std::vector<int> x_open;
+  std::vector<std::thread> x_threads;
+  std::thread x_acceptor;
+};
+
+}  // namespace dedup::test
