@@ -43,8 +43,8 @@ struct Chunk {
 // multiples of chunk_bytes the whole file is one extent of any length (chunks [0, chunk_count) cover it in order).
 // Parts of a file that no extent covers are holes and read as zeros.
 struct Extent {
-  Digest identity;           // sha256 of the extent's bytes; for a whole-file extent of several chunks the file digest,
-                             // or sha256 over the chunk digests in order when the format gives no file digest
+  Digest identity;           // sha256 of the extent's bytes; for a whole-file extent of several chunks, what
+                             // identity_of_chunks (format/extent_identity.h) makes of their sizes and digests
   uint64_t file_offset = 0;
   uint64_t bytes = 0;
   uint32_t first_chunk = 0;  // into LayerIndex::chunks
