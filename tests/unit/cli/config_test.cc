@@ -123,6 +123,19 @@ TEST(Config, ReadmeHasTheReference) {
       << config_reference();
 }
 
+TEST(Config, ReadmeExamplesAreConfigurations) {
+  const std::string readme = text_of(kSource / "README.md");
+  const std::string fence = "```json\n";
+  int examples = 0;
+  for (size_t at = readme.find(fence); at != std::string::npos; at = readme.find(fence, at + 1)) {
+    const size_t begin = at + fence.size();
+    const auto config = parse_config(readme.substr(begin, readme.find("```", begin) - begin), "f");
+    EXPECT_TRUE(config.ok()) << config.error().to_string();
+    ++examples;
+  }
+  EXPECT_GT(examples, 0);
+}
+
 TEST(Sizes, ParsesAndPrints) {
   EXPECT_EQ(parse_size("4096"), 4096u);
   EXPECT_EQ(parse_size("4KiB"), 4096u);

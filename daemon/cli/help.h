@@ -1,0 +1,117 @@
+// The texts of dedupctl --help. Data only.
+#pragma once
+
+namespace dedup {
+
+struct CommandHelp {
+  const char* name;
+  const char* summary;      // in the list of commands
+  const char* description;  // lines of at most 98 characters
+  const char* footer;       // further sections
+};
+
+inline constexpr const char* kProgramSummary =
+    "look after dedupd, the lazy container image engine of this node";
+
+inline constexpr const char* kProgramDescription =
+    "Pulls, mounts and removes images, shows what the daemon and its pool hold, and re-verifies "
+    "every\n"
+    "byte on disk. Works on a running dedupd. Containers need none of this: their images come "
+    "through\n"
+    "containerd.\n"
+    "\n"
+    "With --json every command prints exactly one JSON object on standard output, also when it "
+    "fails:\n"
+    "{\"error\": {\"code\": CODE, \"message\": SENTENCE}}.";
+
+inline constexpr const char* kProgramFooter =
+    R"(EXAMPLES
+  dedupctl mount registry.example/app:1.2 /mnt    run from an image that is not downloaded yet
+  dedupctl mount oci:./layout:latest /mnt         the same from an OCI image layout directory
+  dedupctl images --json | jq '.images[].ref'
+  dedupctl status                                 the first thing to look at when reads are slow
+  dedupctl check --repair                         after a disk error
+
+EXIT STATUS
+  0  done
+  1  the operation failed; one sentence on standard error says why
+  2  wrong usage
+  3  no dedupd answers on the socket
+  4  check found bad chunks
+
+ENVIRONMENT
+  DEDUP_SOCKET  socket of dedupd, when --socket is not given
+  TERM          "dumb" turns progress bars off; they only ever go to a terminal on standard error
+  NO_COLOR      respected: no command uses colour
+
+FILES
+  /run/dedup-snapshotter/dedupd.sock    socket of dedupd
+  /etc/dedup-snapshotter/config.json    configuration of dedupd; dedupctl does not read it
+  /var/lib/dedup-snapshotter            pool, metadata images and mounts)";
+
+inline constexpr CommandHelp kPullHelp{
+    "pull", "make an image ready to mount",
+    "Makes every layer of REF ready to mount. Of layers that can load lazily only the index is\n"
+    "fetched; other layers are downloaded whole. Bytes the pool has already are not fetched "
+    "again.\n"
+    "A pull that fails can be repeated; what it fetched stays. Interrupting dedupctl does not stop "
+    "it.",
+    R"(EXAMPLES
+  dedupctl pull registry.example/app:1.2
+  dedupctl pull oci:/srv/images/app:1.2)"};
+
+inline constexpr CommandHelp kMountHelp{
+    "mount", "mount an image read-only, pulling it if needed",
+    "Mounts the merged file system of REF read-only on MNT, an existing directory. File contents\n"
+    "are fetched and verified when they are first read. The mount outlives dedupctl and restarts "
+    "of\n"
+    "dedupd; \"dedupctl umount MNT\" ends it.",
+    R"(EXAMPLES
+  dedupctl mount registry.example/app:1.2 /mnt)"};
+
+inline constexpr CommandHelp kUmountHelp{"umount", "end a mount made by dedupctl mount",
+                                         "Unmounts MNT. The image stays in the pool.",
+                                         "EXAMPLES\n  dedupctl umount /mnt"};
+
+inline constexpr CommandHelp kImagesHelp{
+    "images", "list the images in the pool",
+    "Lists the images that were pulled by name. PRESENT is the share of file data that is on disk.",
+    "EXAMPLES\n  dedupctl images\n  dedupctl images --json"};
+
+inline constexpr CommandHelp kRmHelp{
+    "rm", "remove an image",
+    "Removes REF and every chunk that nothing else uses. Refused while the image is mounted.",
+    "EXAMPLES\n  dedupctl rm registry.example/app:1.2"};
+
+inline constexpr CommandHelp kStatusHelp{
+    "status", "show the daemon, its door, mounts and traffic",
+    "Shows version and process ids, the door (how the kernel asks for missing bytes) and why it "
+    "was\n"
+    "chosen, what is mounted, and counters since the start of the daemon.",
+    R"(WHAT TO LOOK AT
+  events denied, fetch errors      reads failed: look at the log of dedupd and the registry
+  worker restarts                  the worker died and came back; readers waited, none failed
+  fetched with wrong digest        a registry or proxy sends other bytes than it should)"};
+
+inline constexpr CommandHelp kPoolHelp{"pool", "look into the pool", "Commands about the pool.",
+                                       ""};
+
+inline constexpr CommandHelp kPoolStatHelp{
+    "stat", "show sizes and what sharing saves",
+    "Shows how much the pool holds, how much of it is present, what images share and what that\n"
+    "saves.",
+    "EXAMPLES\n  dedupctl pool stat\n  dedupctl pool stat --json"};
+
+inline constexpr CommandHelp kCheckHelp{
+    "check", "verify every chunk on disk",
+    "Reads every present chunk and compares it with its digest. Images stay usable meanwhile.",
+    R"(EXIT STATUS
+  0  every chunk is right
+  4  bad chunks were found; with --repair they are removed and fetched again on their next read
+  1, 2, 3  as for every command, see dedupctl --help
+
+EXAMPLES
+  dedupctl check
+  dedupctl check --repair --json)"};
+
+}  // namespace dedup
