@@ -1,6 +1,7 @@
 // KeptLink: the worker's end of the keeper: group fds, the shared journal, and segment fds the
 // keeper holds for the next worker. Made from the environment the keeper starts the worker with, or
-// standalone (tests, no keeper): then the groups and the memfd belong to this process. Loop thread.
+// standalone (tests, no keeper): then the groups and the memfd belong to this process. Owned by
+// main; one thread at a time, the loop thread once it runs. Outlives the door.
 #pragma once
 
 #include <memory>
@@ -14,10 +15,12 @@ namespace dedup {
 
 class KeptLink {
  public:
-  static constexpr const char* kEnvironment = "DEDUP_KEEPER";  // "state=FD,control=FD"
+  static constexpr const char* kEnvironment = "DEDUP_KEEPER";  // "state=FD,control=FD,lock=FD"
 
-  static Result<std::unique_ptr<KeptLink>>
-  from_environment();  // kNotFound when not started by a keeper
+  // Must be the first thing a worker does: it occupies the fd numbers of events that dead workers
+  // had read, before anything else opens (and later closes) an fd with such a number.
+  //   errors  kNotFound when not started by a keeper.
+  static Result<std::unique_ptr<KeptLink>> from_environment();
   static Result<std::unique_ptr<KeptLink>>
   standalone();  // makes groups itself; kUnsupported without fanotify
   virtual ~KeptLink() = default;
@@ -35,7 +38,13 @@ class KeptLink {
   };
   virtual std::vector<Kept> kept() const = 0;
 
+  // The event a dead worker had read as fd `number` is answered.
+  virtual void release_number(int number) = 0;
+
   virtual bool has_keeper() const = 0;
+  // Becomes readable with POLLHUP when the keeper is dead: then nothing outlives this worker. -1
+  // without a keeper. Borrowed, only for polling.
+  virtual int keeper_fd() const = 0;
 };
 
 }  // namespace dedup

@@ -1,0 +1,66 @@
+#include "doors/kept_channel.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+namespace dedup {
+namespace {
+
+constexpr std::chrono::seconds kLongestWait{5};
+
+}  // namespace
+
+Result<void> KeptChannel::request(KeptAction action, uint32_t segment, int fd) {
+  const KeptRequest request{x_next_id++, action, segment};
+  TRY(send(request, fd));
+  return await_answer(request.id);
+}
+
+Result<void> KeptChannel::send(const KeptRequest& request, int fd) {
+  KeptRequest copy = request;
+  iovec part{&copy, sizeof(copy)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(x_socket.get(), &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return Error{Errc::kUnavailable, errno, "the keeper cannot be reached"};
+  return {};
+}
+
+Result<void> KeptChannel::await_answer(uint64_t id) {
+  const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return make_error(Errc::kUnavailable, "the keeper does not answer");
+    pollfd ready{x_socket.get(), POLLIN, 0};
+    if (poll(&ready, 1, static_cast<int>(left.count())) <= 0) continue;
+    KeptAnswer answer;
+    const ssize_t got = recv(x_socket.get(), &answer, sizeof(answer), MSG_DONTWAIT);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got <= 0) return make_error(Errc::kUnavailable, "the keeper is gone");
+    // An answer to a worker that died before it could read it.
+    if (got != static_cast<ssize_t>(sizeof(answer)) || answer.id != id) continue;
+    if (answer.error != 0) return errno_error(answer.error, "the keeper");
+    return {};
+  }
+}
+
+}  // namespace dedup

@@ -1,0 +1,33 @@
+// KeptChannel: the worker's end of the control socket. Requests block until the keeper, which does
+// nothing else, has answered; 5 s at most. One thread at a time.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "doors/kept_protocol.h"
+
+namespace dedup {
+
+class KeptChannel {
+ public:
+  // first_id: requests are numbered from here; no other worker on this socket uses the same ones.
+  KeptChannel(UniqueFd socket, uint64_t first_id)
+      : x_socket(std::move(socket)), x_next_id(first_id) {}
+
+  // fd: sent along with kKeep; -1 for kDrop.
+  //   errors  kUnavailable: the keeper is gone or silent.
+  Result<void> request(KeptAction action, uint32_t segment, int fd);
+
+  int fd() const { return x_socket.get(); }
+
+ private:
+  Result<void> send(const KeptRequest& request, int fd);
+  Result<void> await_answer(uint64_t id);
+
+  UniqueFd x_socket;
+  uint64_t x_next_id;
+};
+
+}  // namespace dedup

@@ -1,0 +1,89 @@
+// What every test of the fanotify door needs: a loop on a thread of its own, a lazy image, a link
+// without a keeper, and a door on top. The test thread plays the container.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+
+#include "doors/fanotify_door.h"
+#include "kernel/erofs_mount.h"
+#include "kernel/fake_filler.h"
+#include "kernel/lazy_image.h"
+
+namespace dedup::test {
+
+// A standalone link, optionally with a shorter journal.
+class RigLink final : public KeptLink {
+ public:
+  RigLink(std::unique_ptr<KeptLink> inner, size_t slots)
+      : x_inner(std::move(inner)), x_slots(slots) {}
+  KeptHeader& header() override { return x_inner->header(); }
+  std::span<JournalSlot> journal(uint32_t group) override {
+    return x_inner->journal(group).first(x_slots);
+  }
+  Result<void> keep(uint32_t segment, int fd) override { return x_inner->keep(segment, fd); }
+  Result<void> drop(uint32_t segment) override { return x_inner->drop(segment); }
+  std::vector<Kept> kept() const override { return x_inner->kept(); }
+  void release_number(int number) override { x_inner->release_number(number); }
+  bool has_keeper() const override { return false; }
+  int keeper_fd() const override { return -1; }
+
+ private:
+  std::unique_ptr<KeptLink> x_inner;
+  size_t x_slots;
+};
+
+class DoorRig {
+ public:
+  explicit DoorRig(std::vector<LazyFile> files, size_t slots = kSlotsPerGroup);
+  ~DoorRig();  // unmounts first, so that nobody is left waiting
+
+  void open_door();   // and keeps and adds every segment
+  void attach_all();  // marks
+  void start();
+  void mount();
+  void all() { open_door(), attach_all(), mount(), start(); }
+  Result<void> probe(const std::string& name, uint64_t file_offset, uint32_t segment);
+
+  // Runs `action` on the loop and waits.
+  template <typename F>
+  void on_loop(F action) {
+    block_on(*ring, run_there(std::move(action)));
+  }
+  DoorCounters counters();
+  std::string path(const std::string& name) const { return mounted->path(name); }
+
+  ScratchDirectory scratch;
+  LazyImage image;
+  Log log;
+  std::unique_ptr<Ring> ring;
+  std::unique_ptr<RigLink> link;
+  std::unique_ptr<FakeFiller> filler;
+  std::unique_ptr<FanotifyDoor> door;
+  std::optional<ErofsMount> mounted;
+
+ private:
+  template <typename F>
+  static Task<void> run_there(F action) {
+    action();
+    co_return;
+  }
+  std::vector<UniqueFd> x_segments;
+  std::thread x_loop;
+};
+
+// Outcome of reading `bytes` of the pattern file `path` at `offset` through the mount.
+enum class Read : uint8_t { kRight, kWrong, kEio, kOther };
+Read read_pattern(const std::string& path, uint32_t segment, uint64_t offset, size_t bytes);
+
+// Skips the running test where the kernel has no fanotify door.
+#define SKIP_WITHOUT_DOOR()                                              \
+  do {                                                                   \
+    const ScratchDirectory probe_directory;                              \
+    const auto usable = FanotifyDoor::supported(probe_directory.path()); \
+    if (!usable.ok()) GTEST_SKIP() << usable.error().to_string();        \
+  } while (false)
+
+}  // namespace dedup::test
