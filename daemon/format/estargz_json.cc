@@ -158,7 +158,7 @@ class TocSax final : public nlohmann::json_sax<Json> {
     if (x_skipped_from != 0 || x_depth != 2) return true;
     auto taken = x_sink(x_entry);
     if (taken.ok()) return true;
-    x_error = std::move(taken).error().with(place());
+    x_error = std::move(taken).error();
     return false;
   }
   bool end_array() override {

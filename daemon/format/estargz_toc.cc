@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kTocName = "stargz.index.json";
 constexpr std::string_view kPrefetchLandmark = ".prefetch.landmark";
 constexpr std::string_view kNoPrefetchLandmark = ".no.prefetch.landmark";
+constexpr size_t kShownNameBytes = 256;   // of a name in an error
 constexpr uint64_t kTarModeBits = 07777;  // older writers also leave file type bits in "mode"
 
 std::optional<EntryType> entry_type(std::string_view type) {
@@ -35,6 +36,11 @@ std::string_view without_root(std::string_view name) {
   return name;
 }
 
+std::string place(uint64_t entry_number, std::string_view name) {
+  return "eStargz TOC entry " + std::to_string(entry_number) + ": " +
+         std::string(name.substr(0, kShownNameBytes));
+}
+
 class TocReader {
  public:
   TocReader(const EstargzFooter& footer, uint32_t chunk_bytes, const LayerLimits& limits)
@@ -47,7 +53,7 @@ class TocReader {
   Result<EstargzLayer> finish();
 
  private:
-  Result<void> take_file_or_other(TocEntry& entry);
+  Result<void> take_file_or_other(TocEntry& entry, uint64_t number);
   Result<void> take_landmark(const TocEntry& entry, std::string_view name);
   Result<void> finish_file();
 
@@ -57,25 +63,32 @@ class TocReader {
   ChunkPlaces x_places;
   std::optional<ChunkedFile> x_file;  // the regular file last added
   std::string x_file_name;
+  uint64_t x_file_number = 0;  // of its entry
   uint64_t x_entry_count = 0;
   uint64_t x_prefetch_end = 0;
   bool x_no_prefetch = false;
 };
 
 Result<void> TocReader::take(TocEntry& entry) {
-  if (++x_entry_count > x_limits.max_entries) return make_error(Errc::kNoSpace, "too many entries");
+  const uint64_t number = x_entry_count++;
+  if (x_entry_count > x_limits.max_entries) {
+    return make_error(Errc::kNoSpace, "eStargz TOC: more than " +
+                                          std::to_string(x_limits.max_entries) + " entries");
+  }
   if (entry.type == "chunk") {
-    if (!x_file) return make_error(Errc::kInvalid, "chunk without a file before it");
+    if (!x_file)
+      return make_error(Errc::kInvalid, "chunk without a file before it")
+          .with(place(number, entry.name));
     auto added = x_file->add(entry, x_limits, x_places);
-    return added.ok() ? Result<void>{} : std::move(added).error().with(x_file_name);
+    return added.ok() ? Result<void>{} : std::move(added).error().with(place(number, x_file_name));
   }
   TRY(finish_file());
-  const std::string name = entry.name.substr(0, 256);
-  auto taken = take_file_or_other(entry);
-  return taken.ok() ? Result<void>{} : std::move(taken).error().with(name);
+  const std::string name = entry.name.substr(0, kShownNameBytes);
+  auto taken = take_file_or_other(entry, number);
+  return taken.ok() ? Result<void>{} : std::move(taken).error().with(place(number, name));
 }
 
-Result<void> TocReader::take_file_or_other(TocEntry& entry) {
+Result<void> TocReader::take_file_or_other(TocEntry& entry, uint64_t number) {
   const auto type = entry_type(entry.type);
   if (!type) return make_error(Errc::kInvalid, "unknown type \"" + entry.type.substr(0, 32) + "\"");
   const std::string_view in_root = without_root(entry.name);
@@ -85,7 +98,8 @@ Result<void> TocReader::take_file_or_other(TocEntry& entry) {
       return take_landmark(entry, in_root);
     TRY(file, ChunkedFile::start(entry, x_limits, x_places));
     x_file = std::move(file);
-    x_file_name = entry.name.substr(0, 256);
+    x_file_name = entry.name.substr(0, kShownNameBytes);
+    x_file_number = number;
   }
   TRY(mtime, parse_rfc3339(entry.modtime));
   Entry made;
@@ -118,7 +132,8 @@ Result<void> TocReader::finish_file() {
   if (!x_file) return {};
   auto done = x_file->finish(x_builder, x_chunk_bytes);
   x_file.reset();
-  return done.ok() ? Result<void>{} : std::move(done).error().with(x_file_name);
+  return done.ok() ? Result<void>{}
+                   : std::move(done).error().with(place(x_file_number, x_file_name));
 }
 
 // The pool gives every extent of one identity the same place: a second length under it would reach
@@ -145,8 +160,9 @@ Result<EstargzLayer> TocReader::finish() {
   EstargzLayer layer;
   TRY(index, x_builder.finish());
   layer.index = std::move(index);
-  TRY(x_places.resolve(layer.index.chunks, x_limits));
-  TRY(check_identity_sizes(layer.index));
+  auto checked = x_places.resolve(layer.index.chunks, x_limits);
+  if (checked.ok()) checked = check_identity_sizes(layer.index);
+  if (!checked.ok()) return std::move(checked).error().with("eStargz TOC");
   if (!x_no_prefetch) layer.prefetch = {0, x_prefetch_end};
   return layer;
 }
@@ -160,9 +176,7 @@ Result<EstargzLayer> parse_estargz_toc(std::span<const std::byte> toc_json,
     return make_error(Errc::kNoSpace, "eStargz TOC is over the size limit");
   TocReader reader(footer, chunk_bytes, limits);
   TRY(read_toc_json(toc_json, [&](TocEntry& entry) { return reader.take(entry); }));
-  auto layer = reader.finish();
-  if (!layer.ok()) return std::move(layer).error().with("eStargz TOC");
-  return layer;
+  return reader.finish();
 }
 
 }  // namespace dedup

@@ -401,7 +401,8 @@ TEST(EstargzToc, RefusesEveryLie) {
       {"chunkSize over size", list(with(good, "chunkSize", 11)), "past the file's size"},
       {"chunk of an empty file", list(with(with(good, "size", 0), "chunkSize", 5)), "empty file"},
       {"chunk entry of an empty file", list(with(good, "size", 0), two[1]), "does not follow"},
-      {"no digest", list(without(good, "chunkDigest")), "without a digest"},
+      {"no digest", list(without(good, "chunkDigest"), reg("b", 1, 200)),
+       "entry 0: a: chunk without a digest"},
       {"no digest of a later chunk", with_at(two, 1, "chunkDigest", ""), "without a digest"},
       {"short digest", list(with(good, "chunkDigest", "sha256:aa")), "64 hex digits"},
       {"upper-case digest", list(with(good, "chunkDigest", "sha256:" + std::string(64, 'A'))),
@@ -486,7 +487,7 @@ TEST(EstargzToc, KeepsLimits) {
   LayerLimits limits;
   limits.max_entries = 2;
   EXPECT_SAYS(error_of(parse(list(reg("a", 0, 1), reg("b", 0, 2), reg("c", 0, 3)), 100, limits)),
-              "too many entries");
+              "more than 2 entries");
   limits = {};
   limits.max_chunk_bytes = 1000;
   EXPECT_SAYS(error_of(parse(list(reg("a", 1001, 1)), 100, limits)), "gzip member");
