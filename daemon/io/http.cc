@@ -30,13 +30,6 @@ class Slots {
   Semaphore x_bulk;
 };
 
-// "https://host:port" of a URL, lower case is not needed: a second spelling gets its own slots.
-std::string origin_of(const std::string& url) {
-  const size_t scheme = url.find("://");
-  const size_t host = scheme == url.npos ? 0 : scheme + 3;
-  return url.substr(0, url.find_first_of("/?#", host));
-}
-
 class CurlClient final : public HttpClient {
  public:
   CurlClient(std::unique_ptr<HttpLoop> loop, Ring& ring, const HttpOptions& options)
@@ -92,6 +85,14 @@ class CurlClient final : public HttpClient {
 };
 
 }  // namespace
+
+std::string origin_of(std::string_view url) {
+  const size_t scheme = url.find("://");
+  const size_t host = scheme == url.npos ? 0 : scheme + 3;
+  std::string origin(url.substr(0, url.find_first_of("/?#", host)));
+  for (char& c : origin) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return origin;
+}
 
 std::string HttpHead::header(const std::string& lower_case_name) const {
   const auto found = headers.find(lower_case_name);

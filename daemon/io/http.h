@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/byte_range.h"
@@ -71,6 +72,9 @@ class HttpStream {
   // HttpClient::open.
   virtual Task<Result<Bytes>> read_some() = 0;
 };
+
+// "scheme://host[:port]" of a URL, lower case: who is being talked to.
+std::string origin_of(std::string_view url);
 
 class HttpClient {
  public:
