@@ -16,6 +16,7 @@
 //            exits with it.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ struct KeeperOptions {
   std::vector<std::string> worker_arguments;  // argv of the worker, [0] = path of the program
   UniqueFd root_lock;                         // flock held; inherited by the worker
   bool want_fanotify = true;
+  uint32_t longest_restart_wait_ms = 5000;
+  uint32_t longest_stop_ms = 60000;  // then the worker is killed, which counts as dying in a stop
 };
 
 // Runs until the worker has stopped; returns the exit status for main.

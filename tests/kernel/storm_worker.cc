@@ -1,0 +1,130 @@
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+
+#include <chrono>
+#include <csignal>
+
+#include "doors/fanotify_door.h"
+#include "doors/kept_link.h"
+#include "kernel/erofs_mount.h"
+#include "kernel/fake_filler.h"
+#include "kernel/storm_board.h"
+
+namespace dedup::test {
+namespace {
+
+class StormWorker {
+ public:
+  StormWorker(const std::string& directory, Ring& ring, KeptLink& link)
+      : x_board(StormBoard::in(directory)),
+        x_image(LazyImage::at(directory, storm_files())),
+        x_ring(ring),
+        x_link(link),
+        x_filler(ring, x_image.files()) {
+    x_filler.delay_us = 3000;
+  }
+
+  Task<void> run() {
+    const auto done = co_await serve();
+    if (!done.ok()) {
+      x_log.error("storm worker", {{"error", done.error()}});
+      x_status = EX_SOFTWARE;
+    }
+    x_ring.stop();
+  }
+  int status() const { return x_status; }
+
+ private:
+  Task<Result<void>> serve() {
+    const bool first = x_link.kept().empty();
+    if (first) CO_TRY(keep_segments());
+    auto opened = FanotifyDoor::open(x_ring, x_log, x_filler, x_link);
+    CO_TRY(door, std::move(opened));
+    for (const auto& [segment, fd] : first ? x_first : x_link.kept()) {
+      x_filler.add(segment, fd);
+      CO_TRY(door->attach(segment, fd));
+    }
+    door->start();
+    if (first) CO_TRY(co_await mount(*door));
+    ++x_board.workers_ready;
+    co_await wait_for_stop(*door);
+    unmount(x_image.mount_point());
+    co_await door->stop();
+    co_return Result<void>();
+  }
+
+  Result<void> keep_segments() {
+    for (const auto& file : x_image.files()) {
+      TRY(fd, x_image.open_segment(file.segment));
+      TRY(x_link.keep(file.segment, fd.get()));
+      x_first.push_back({file.segment, fd.release()});
+    }
+    return {};
+  }
+
+  Task<Result<void>> mount(FanotifyDoor& door) {
+    CO_TRY(mounted, ErofsMount::mount(x_image.image(), x_image.devices(), x_image.mount_point()));
+    mounted.release();
+    for (const auto& file : x_image.files()) {
+      CO_TRY(
+          co_await door.probe(x_image.mount_point() + "/" + file.name, 4096, file.segment, 4096));
+    }
+    co_return Result<void>();
+  }
+
+  // Publishes the counters all the time: the next kill takes them away.
+  Task<void> wait_for_stop(FanotifyDoor& door) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    const UniqueFd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    signalfd_siginfo signal;
+    DoorCounters before;
+    while (read(signals.get(), &signal, sizeof(signal)) < 0) {
+      const DoorCounters now = door.counters();
+      x_board.answered += now.answered - before.answered;
+      x_board.denied += now.denied - before.denied;
+      x_board.recovered += now.recovered - before.recovered;
+      before = now;
+      co_await x_ring.sleep(std::chrono::milliseconds(1));
+    }
+  }
+
+  StormBoard& x_board;
+  LazyImage x_image;
+  Ring& x_ring;
+  KeptLink& x_link;
+  Log x_log;
+  FakeFiller x_filler;
+  std::vector<KeptLink::Kept> x_first;
+  int x_status = 0;
+};
+
+Task<void> run_on_loop(StormWorker* worker) {
+  co_await worker->run();
+}
+
+}  // namespace
+
+int run_storm_worker(const std::string& directory) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  auto link = KeptLink::from_environment();
+  if (!link.ok()) {
+    std::fprintf(stderr, "%s\n", link.error().to_string().c_str());
+    return EX_CONFIG;
+  }
+  StormBoard::in(directory).worker_pid = getpid();
+  auto ring = Ring::open();
+  if (!ring.ok()) return EX_CONFIG;
+  StormWorker worker(directory, **ring, **link);
+  TaskScope scope;
+  (*ring)->post([&] { scope.spawn(run_on_loop(&worker)); });
+  (*ring)->run();
+  return worker.status();
+}
+
+}  // namespace dedup::test
