@@ -1,0 +1,39 @@
+# OCI layout directories: eStargz conversion, facts, pushing. Needs say.sh, and lab.sh for the conversion.
+
+# image_to_estargz LAYOUT DIR: writes DIR, the OCI layout of LAYOUT:latest as eStargz. Debian's ctr-remote converts, on the
+# lab's containerd.
+image_to_estargz() {
+  local layout=$1 out=$2 tar=$LAB/convert.tar
+  skopeo copy --quiet --insecure-policy "oci:$layout:latest" "oci-archive:$tar:plain"
+  ctr image import --no-unpack --index-name localhost/plain --base-name localhost/plain "$tar"
+  ctr-remote images convert --estargz --oci localhost/plain:plain localhost/estargz:latest
+  ctr image export "$tar" localhost/estargz:latest
+  mkdir -p "$out"
+  tar -C "$out" -xf "$tar" oci-layout index.json blobs
+  rm "$tar"
+  # skopeo's oci: transport finds an image by this annotation alone.
+  jq '.manifests |= [.[0] | .annotations = {"org.opencontainers.image.ref.name": "latest"}]' "$out/index.json" >"$out/index.new"
+  mv "$out/index.new" "$out/index.json"
+}
+
+# image_manifest LAYOUT: the manifest's JSON.
+image_manifest() {
+  local digest
+  digest=$(jq -r '.manifests[0].digest' "$1/index.json")
+  cat "$1/blobs/${digest/://}"
+}
+
+# image_facts LAYOUT: {"layers", "compressed_bytes", "files"} (files = tar entries of all layers).
+image_facts() {
+  local files=0 digest
+  for digest in $(image_manifest "$1" | jq -r '.layers[].digest'); do
+    files=$((files + $(gzip -dc "$1/blobs/${digest/://}" | tar -t | wc -l)))
+  done
+  image_manifest "$1" | jq --argjson files "$files" \
+    '{layers: (.layers | length), compressed_bytes: ([.layers[].size] | add), files: $files}'
+}
+
+# image_push LAYOUT REF: uploads byte for byte, so digests stay what they are.
+image_push() {
+  skopeo copy --quiet --insecure-policy --preserve-digests --dest-tls-verify=false "oci:$1:latest" "docker://$2"
+}

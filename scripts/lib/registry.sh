@@ -1,0 +1,32 @@
+# A private OCI registry on loopback whose log tells what was fetched. Needs lab.sh.
+
+# registry_start: sets REGISTRY to 127.0.0.1:PORT; the kernel picks the port at the first start.
+registry_start() {
+  mkdir -p "$LAB/registry"
+  cat >"$LAB/registry.yml" <<EOF
+version: 0.1
+log: {level: info, accesslog: {disabled: false}}
+storage:
+  filesystem: {rootdirectory: $LAB/registry}
+  delete: {enabled: true}
+  cache: {blobdescriptor: inmemory}
+http: {addr: "${REGISTRY:-127.0.0.1:0}", relativeurls: true}
+EOF
+  : >"$LAB/log/registry.log"
+  lab_spawn registry env -u REGISTRY OTEL_SDK_DISABLED=true docker-registry serve "$LAB/registry.yml"
+  lab_ready registry 10 registry_address
+  REGISTRY=$(registry_address)
+}
+
+registry_address() { sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$LAB/log/registry.log" | grep .; }
+
+# registry_mark: a place in the log; the counters below count from it.
+registry_mark() { stat -c %s "$LAB/log/registry.log"; }
+
+registry_blob_gets() { tail -c "+$(($1 + 1))" "$LAB/log/registry.log" | grep -E '"GET /v2/[^ ]+/blobs/'; }
+
+# registry_requests MARK: GETs of blobs since MARK (layers and configs).
+registry_requests() { registry_blob_gets "$1" | wc -l; }
+
+# registry_bytes MARK: body bytes of those answers.
+registry_bytes() { registry_blob_gets "$1" | awk '{ split($0, part, "\""); split(part[3], n, " "); sum += n[2] } END { printf "%d\n", sum }'; }
