@@ -1,6 +1,7 @@
 #include "format/erofs_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <string>
 
@@ -14,11 +15,20 @@ namespace {
 
 using namespace erofs;
 
-uint32_t crc32c(uint32_t crc, std::span<const std::byte> bytes) {
-  for (const std::byte byte : bytes) {
-    crc ^= std::to_integer<uint32_t>(byte);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78u : 0);
+constexpr std::array<uint32_t, 256> crc32c_table() {
+  std::array<uint32_t, 256> table{};
+  for (uint32_t i = 0; i < table.size(); ++i) {
+    table[i] = i;
+    for (int bit = 0; bit < 8; ++bit)
+      table[i] = (table[i] >> 1) ^ ((table[i] & 1) != 0 ? 0x82F63B78u : 0);
   }
+  return table;
+}
+
+uint32_t crc32c(uint32_t crc, std::span<const std::byte> bytes) {
+  static constexpr auto kTable = crc32c_table();
+  for (const std::byte byte : bytes)
+    crc = (crc >> 8) ^ kTable[(crc ^ std::to_integer<uint32_t>(byte)) & 0xFF];
   return crc;
 }
 
@@ -65,7 +75,7 @@ class BlockStream {
   }
 
  private:
-  static constexpr size_t kFlushBytes = 256 << 10;
+  static constexpr size_t kFlushBytes = 64 << 10;
   const ErofsSink& x_sink;
   Bytes x_buffer;
   uint64_t x_flushed = 0;
