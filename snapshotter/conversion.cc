@@ -1,5 +1,7 @@
 #include "snapshotter/conversion.h"
 
+#include <cerrno>
+
 #include "snapshotter/snapshotter.h"
 
 namespace dedup {
@@ -8,9 +10,11 @@ namespace {
 constexpr std::chrono::milliseconds kNow{0};
 constexpr std::chrono::milliseconds kRetry{10'000};
 
+// A directory the daemon died under, and died again when asked again, must not be tried for ever:
+// it would keep all later ones waiting.
 bool may_succeed_later(const Error& error) {
-  return error.code == Errc::kUnavailable || error.code == Errc::kNoSpace ||
-         error.code == Errc::kCancelled || error.code == Errc::kIo;
+  return (error.code == Errc::kUnavailable && error.sys_errno != ECONNRESET) ||
+         error.code == Errc::kNoSpace || error.code == Errc::kCancelled;
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "snapshotter/daemon_client.h"
 
+#include <cerrno>
+
 #include "api/client.h"
 
 namespace dedup {
@@ -9,18 +11,8 @@ using nlohmann::json;
 
 // A plain layer is fetched whole before add_layer answers.
 constexpr auto kAnswerTimeout = std::chrono::hours(24);
+constexpr auto kHousekeepingTimeout = std::chrono::minutes(10);
 constexpr int kAttempts = 3;  // one that finds the worker dying, one more unlucky, one that works
-
-// A call the daemon died under is made again; the pause for its restart is ApiClient's.
-Result<json> repeat(const ApiClientOptions& options, const std::string& method,
-                    const std::string& path, const json& body, const ApiClient::Query& query = {}) {
-  const ApiClient client(options);
-  for (int attempt = 1;; ++attempt) {
-    auto answer = client.call(method, path, body, query);
-    const bool died = !answer.ok() && answer.error().sys_errno == ECONNRESET;
-    if (!died || attempt == kAttempts) return answer;
-  }
-}
 
 Result<std::string> text_field(const json& answer, const char* name) {
   const auto field = answer.find(name);
@@ -31,33 +23,54 @@ Result<std::string> text_field(const json& answer, const char* name) {
 
 }  // namespace
 
+Result<json> DaemonClient::repeat(const char* method, const std::string& path,
+                                  const json& body) const {
+  const bool patient = !x_gave_up;
+  const ApiClient client(
+      {x_socket, patient ? x_patience : std::chrono::milliseconds(0), kAnswerTimeout});
+  for (int attempt = 1;; ++attempt) {
+    auto answer = client.call(method, path, body);
+    const int number = answer.ok() ? 0 : answer.error().sys_errno;
+    x_gave_up = number == ECONNREFUSED || number == ENOENT;
+    // A daemon that starts replaces its socket file: for a moment there is none.
+    const bool again = number == ECONNRESET || (number == ENOENT && patient);
+    if (!again || attempt == kAttempts) return answer;
+  }
+}
+
+Result<json> DaemonClient::call_once(const char* method, const char* parameter,
+                                     const std::string& value) const {
+  const ApiClient client({x_socket, std::chrono::milliseconds(0), kHousekeepingTimeout});
+  auto answer = client.call(method, "/v1/holders", nullptr, {{parameter, value}});
+  if (answer.ok()) x_gave_up = false;
+  return answer;
+}
+
 Result<std::string> DaemonClient::add_layer(const RemoteLayer& layer,
                                             const std::string& holder) const {
   json body = {{"ref", layer.ref}, {"layer_digest", layer.layer_digest}, {"holder", holder}};
   if (!layer.manifest_digest.empty()) body["manifest_digest"] = layer.manifest_digest;
   if (!layer.layers.empty()) body["layers"] = layer.layers;
-  TRY(answer, repeat({x_socket, x_patience, kAnswerTimeout}, "POST", "/v1/layers", body));
+  TRY(answer, repeat("POST", "/v1/layers", body));
   return text_field(answer, "layer");
 }
 
 Result<std::string> DaemonClient::import_directory(const std::string& directory,
                                                    const std::string& holder) const {
   const json body = {{"directory", directory}, {"holder", holder}};
-  TRY(answer, repeat({x_socket, x_patience, kAnswerTimeout}, "POST", "/v1/imports", body));
+  TRY(answer, repeat("POST", "/v1/imports", body));
   return text_field(answer, "layer");
 }
 
 Result<std::string> DaemonClient::mount_chain(const Lower& lower, const std::string& holder) const {
   const json body = {
       {"layers", lower.layers}, {"keep_whiteouts", lower.keep_whiteouts}, {"holder", holder}};
-  TRY(answer, repeat({x_socket, x_patience, kAnswerTimeout}, "POST", "/v1/chains", body));
+  TRY(answer, repeat("POST", "/v1/chains", body));
   return text_field(answer, "mountpoint");
 }
 
 Result<std::vector<std::string>> DaemonClient::holders(const std::string& prefix) const {
-  // Housekeeping does not wait for a daemon: it comes again.
-  TRY(answer, repeat({x_socket, std::chrono::milliseconds(0), std::chrono::seconds(60)}, "GET",
-                     "/v1/holders", nullptr, {{"prefix", prefix}}));
+  TRY(answer, call_once("GET", "prefix", prefix));
   const auto list = answer.find("holders");
   if (list == answer.end() || !list->is_array())
     return make_error(Errc::kIo, "the daemon's answer lacks \"holders\"");
@@ -69,8 +82,7 @@ Result<std::vector<std::string>> DaemonClient::holders(const std::string& prefix
 }
 
 Result<void> DaemonClient::release(const std::string& holder) const {
-  TRY(repeat({x_socket, std::chrono::milliseconds(0), std::chrono::seconds(600)}, "DELETE",
-             "/v1/holders", nullptr, {{"holder", holder}}));
+  TRY(call_once("DELETE", "holder", holder));
   return {};
 }
 

@@ -1,8 +1,12 @@
 // DaemonClient: the calls of daemon/api/protocol.md a snapshotter makes. Every call blocks, may be
-// repeated without harm, and outlives a restart of the daemon's worker. Any thread.
+// repeated without harm, and outlives a restart of the daemon's worker: it waits `patience` for a
+// socket that refuses, unless that was in vain before and the daemon has not answered since. Any
+// thread.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -30,8 +34,16 @@ class DaemonClient {
   Result<void> release(const std::string& holder) const;
 
  private:
+  // One call, made again when the daemon died under it.
+  Result<nlohmann::json> repeat(const char* method, const std::string& path,
+                                const nlohmann::json& body) const;
+  // One call that does not wait for a daemon: housekeeping comes again.
+  Result<nlohmann::json> call_once(const char* method, const char* parameter,
+                                   const std::string& value) const;
+
   std::string x_socket;
   std::chrono::milliseconds x_patience;
+  mutable std::atomic<bool> x_gave_up = false;
 };
 
 }  // namespace dedup

@@ -1,6 +1,9 @@
 #include "snapshotter/options.h"
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <map>
 
 namespace dedup {
 namespace {
@@ -47,6 +50,8 @@ const std::map<std::string, LogFormat> kFormats = {{"text", LogFormat::kText},
 std::optional<SnapshotterOptions> parse_options(int argc, char** argv, int& exit_status) {
   SnapshotterOptions options;
   bool no_convert = false;
+  std::string level = "info";
+  std::string format = "text";
   CLI::App app(kDescription, "dedup-snapshotter");
   app.footer(kFooter);
   app.set_version_flag("--version", "dedup-snapshotter " DEDUP_VERSION);
@@ -55,12 +60,14 @@ std::optional<SnapshotterOptions> parse_options(int argc, char** argv, int& exit
   app.add_option("--address", options.address, "Unix socket containerd connects to")
       ->capture_default_str();
   app.add_option("--daemon", options.daemon, "Unix socket of dedupd")->capture_default_str();
-  app.add_option("--log-level", options.log_level, "debug, info, warn or error (default info)")
-      ->transform(CLI::CheckedTransformer(kLevels).description(""))
-      ->type_name("LEVEL");
-  app.add_option("--log-format", options.log_format, "text or json (default text)")
-      ->transform(CLI::CheckedTransformer(kFormats).description(""))
-      ->type_name("FORMAT");
+  app.add_option("--log-level", level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}).description(""))
+      ->type_name("LEVEL")
+      ->capture_default_str();
+  app.add_option("--log-format", format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}).description(""))
+      ->type_name("FORMAT")
+      ->capture_default_str();
   app.add_flag("--no-convert", no_convert, "Leave unpacked layers as directories");
   try {
     app.parse(argc, argv);
@@ -69,6 +76,16 @@ std::optional<SnapshotterOptions> parse_options(int argc, char** argv, int& exit
     return std::nullopt;
   }
   options.convert = !no_convert;
+  options.log_level = kLevels.at(level);
+  options.log_format = kFormats.at(format);
+  // containerd mounts these paths from its own working directory.
+  options.root = std::filesystem::absolute(options.root).lexically_normal();
+  if (options.root.find_first_of(":,\\") != std::string::npos) {
+    std::cerr << "--root: overlayfs cannot take a path with a colon, comma or backslash: "
+              << options.root << "\n";
+    exit_status = 2;
+    return std::nullopt;
+  }
   return options;
 }
 

@@ -79,5 +79,26 @@ TEST(DaemonClient, WaitsForARestart) {
   EXPECT_TRUE(answer.ok()) << answer.error().to_string();
 }
 
+// Ten layers of an image must not wait ten times for a daemon that crashed for good.
+TEST(DaemonClient, WaitsInVainOnlyOnce) {
+  const TempDir dir;
+  leave_socket(dir / "s");
+  const DaemonClient client(dir / "s", std::chrono::milliseconds(400));
+  const auto elapsed = [&client] {
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(client.add_layer(kLayer, "snapshot:1").error().code, Errc::kUnavailable);
+    return std::chrono::steady_clock::now() - start;
+  };
+  EXPECT_GE(elapsed(), std::chrono::milliseconds(300));
+  EXPECT_LT(elapsed(), std::chrono::milliseconds(300));
+  ::unlink((dir / "s").c_str());
+  {
+    FakeDaemon daemon(dir / "s", dir.path());
+    EXPECT_TRUE(client.holders("").ok());
+  }
+  leave_socket(dir / "s");
+  EXPECT_GE(elapsed(), std::chrono::milliseconds(300)) << "it answered meanwhile: patience again";
+}
+
 }  // namespace
 }  // namespace dedup
