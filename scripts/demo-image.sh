@@ -20,12 +20,7 @@ build() {
   lab_running containerd || containerd_start
   image_to_estargz "$out/plain" "$out/estargz" >>"$LAB/log/$name.log" 2>&1 || build_failed "$name"
   say "  converted in $(seconds_since "$t1") s"
-  jq -n --argjson plain "$(image_facts "$out/plain")" --argjson estargz "$(image_facts "$out/estargz")" \
-    '{plain: $plain, estargz: $estargz}' >"$out/facts.json"
-  # Copied, then renamed: the cache may be on another file system, and two runs may build the same image.
-  cp -r "$out" "$dir.$$"
-  mv -T "$dir.$$" "$dir" 2>/dev/null || rm -rf "$dir.$$"
-  rm -rf "$out"
+  image_keep "$out" "$dir"
 }
 
 build_failed() {

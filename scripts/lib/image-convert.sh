@@ -37,3 +37,13 @@ image_facts() {
 image_push() {
   skopeo copy --quiet --insecure-policy --preserve-digests --dest-tls-verify=false "oci:$1:latest" "docker://$2"
 }
+
+# image_keep WORK DIR: adds facts.json to WORK (plain/, estargz/) and moves it to DIR, which appears complete or not at all.
+image_keep() {
+  jq -n --argjson plain "$(image_facts "$1/plain")" --argjson estargz "$(image_facts "$1/estargz")" \
+    '{plain: $plain, estargz: $estargz}' >"$1/facts.json"
+  # Copied, then renamed: the cache may be on another file system, and two runs may make the same image.
+  cp -r "$1" "$2.$$"
+  mv -T "$2.$$" "$2" 2>/dev/null || rm -rf "$2.$$"
+  rm -rf "$1"
+}
