@@ -6,9 +6,9 @@
 //   source  POSIX.1-2017 pax; GNU tar manual "Tar Internals"; Go archive/tar, which containerd uses, where they differ.
 //   errors  kInvalid/kCorruption naming the byte offset and entry: bad checksum, bad number, pax record out of bounds,
 //           sparse map out of order or past the size, truncation (finish() inside an entry), limits of LayerLimits.
-//   note    pax extended headers are limited to 1 MiB, GNU long names to max_path_bytes + 1. Global headers ('g') apply
-//           to what follows. Unknown types are skipped as regular data would be, with no entry, as Go does not: they
-//           are kInvalid unless 'x'/'g'/vendor types whose data can be skipped safely.
+//   note    pax extended headers are limited to 1 MiB, GNU long names to max_path_bytes + 1. Global headers ('g') are
+//           checked and ignored, and times are bounded, as containerd does. Unknown types are kInvalid, but for GNU
+//           volume labels, which carry nothing.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,8 @@ class TarReader {
 
   // Takes the next bytes of the stream; any split is fine. After an error the reader must not be fed again.
   Result<void> feed(std::span<const std::byte> bytes);
-  // The stream ended. kCorruption when inside an entry. A missing end-of-archive mark is accepted (as Go does).
+  // The stream ended. kCorruption when inside an entry. A missing end-of-archive mark and missing padding of the last
+  // entry are accepted (as Go does).
   Result<void> finish();
 
  private:
