@@ -82,7 +82,7 @@ trap cleanup EXIT
 work=$(mktemp -d -t snap.XXXXXX)  # short: its path is in every lowerdir
 convert=()
 start_daemon || convert=(--no-convert)
-"$snapshotter" --root "$work/root" --address "$work/snap.sock" --daemon "$work/dedupd.sock" --log-level warn \
+"$snapshotter" --root "$work/root" --address "$work/snap.sock" --daemon "$work/dedupd.sock" --log-level info \
   "${convert[@]}" > "$work/snapshotter.log" 2>&1 &
 snapshotter_pid=$!
 pids+=("$snapshotter_pid")
@@ -104,6 +104,11 @@ problem=
 [ "$failed" = 0 ] || problem="cases failed"
 [ $((passed + failed + skips)) = $cases ] || problem="${problem:-not all $cases cases ran}"
 grep -v '/Rename ' <<< "$skipped" | grep -q . && problem="${problem:-a case other than Rename was skipped}"
+if [ ${#convert[@]} = 0 ]; then
+  converted=$(grep -c 'msg="directory converted"' "$work/snapshotter.log" || true)
+  echo "the daemon took part: $converted directories converted"
+  [ "$converted" -gt 0 ] || problem="${problem:-the daemon converted nothing}"
+fi
 [ "$stopped" = 0 ] || problem="${problem:-the snapshotter left with status $stopped}"
 if [ -n "$problem" ]; then
   echo "$problem"
