@@ -215,9 +215,9 @@ size_t HttpTransfer::body_bytes(std::span<const std::byte> bytes) {
 
 Task<Result<void>> HttpTransfer::wait_head() {
   while (!x_head_ready && !x_done) co_await Park{*this};
+  if (x_head_ready) co_return Result<void>();  // what failed after it is for read_some() to say
   if (x_error) co_return *x_error;
-  if (!x_head_ready) co_return error_named(Errc::kUnavailable, "response without a head");
-  co_return Result<void>();
+  co_return error_named(Errc::kUnavailable, "response without a head");
 }
 
 Task<Result<Bytes>> HttpTransfer::read_some() {

@@ -3,7 +3,9 @@
 //
 // Rules: parameters by value (a reference parameter must outlive the full co_await expression); no
 // capturing coroutine lambdas; no lock held across co_await; an exception leaving a coroutine
-// terminates the process.
+// terminates the process. No temporary closure or braced aggregate with members that own something
+// (string, vector, shared_ptr) inside a co_await expression: g++ 12 copies it bit by bit into the
+// frame and destroys it twice. Name it first, or capture by reference.
 #pragma once
 
 #include <cassert>

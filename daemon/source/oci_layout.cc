@@ -157,8 +157,8 @@ class LayoutStream final : public BlobStream {
   Task<Result<Bytes>> read_some() override {
     const ByteRange piece{x_offset, std::min<uint64_t>(kPieceBytes, x_file.bytes - x_offset)};
     if (piece.empty()) co_return Bytes();
-    auto bytes = co_await x_workers.run(
-        x_priority, [this, piece] { return read_exactly(x_file.fd.get(), piece, x_path); });
+    const auto job = [this, piece] { return read_exactly(x_file.fd.get(), piece, x_path); };
+    auto bytes = co_await x_workers.run(x_priority, job);
     if (bytes.ok()) x_offset = piece.end();
     co_return bytes;
   }
@@ -171,6 +171,8 @@ class LayoutStream final : public BlobStream {
   uint64_t x_offset = 0;
 };
 
+// Jobs are named before they are awaited: g++ 12 copies a closure that is a temporary of a co_await
+// expression bit by bit, which breaks captured strings.
 class LayoutSource final : public ImageSource {
  public:
   LayoutSource(Workers& workers, Log& log, std::string path)
@@ -183,18 +185,19 @@ class LayoutSource final : public ImageSource {
       co_return make_error(Errc::kInvalid, "OCI layout " + x_directory.path +
                                                ": range outside blob " + blob.to_string());
     }
-    co_return co_await x_workers.run(
-        priority, [directory = x_directory, blob, blob_bytes, range]() -> Result<Bytes> {
-          TRY(file, directory.open_blob(blob, blob_bytes));
-          return read_exactly(file.fd.get(), range, directory.blob_path(blob));
-        });
+    const auto job = [directory = x_directory, blob, blob_bytes, range]() -> Result<Bytes> {
+      TRY(file, directory.open_blob(blob, blob_bytes));
+      return read_exactly(file.fd.get(), range, directory.blob_path(blob));
+    };
+    co_return co_await x_workers.run(priority, job);
   }
 
   Task<Result<std::unique_ptr<BlobStream>>> open_stream(Digest blob, uint64_t blob_bytes,
                                                         Priority priority) override {
-    auto file = co_await x_workers.run(priority, [directory = x_directory, blob, blob_bytes] {
+    const auto job = [directory = x_directory, blob, blob_bytes] {
       return directory.open_blob(blob, blob_bytes);
-    });
+    };
+    auto file = co_await x_workers.run(priority, job);
     if (!file.ok()) co_return std::move(file).error();
     co_return std::unique_ptr<BlobStream>(std::make_unique<LayoutStream>(
         x_workers, std::move(*file), x_directory.blob_path(blob), priority));
@@ -203,10 +206,10 @@ class LayoutSource final : public ImageSource {
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> digest_hint,
                                       Platform platform) override {
     const std::string name = "OCI layout " + reference.to_string();
-    auto image = co_await x_workers.run(
-        Priority::kOnDemand, [directory = x_directory, reference, digest_hint, platform] {
-          return directory.resolve(reference, digest_hint, platform);
-        });
+    const auto job = [directory = x_directory, reference, digest_hint, platform] {
+      return directory.resolve(reference, digest_hint, platform);
+    };
+    auto image = co_await x_workers.run(Priority::kOnDemand, job);
     if (!image.ok()) co_return std::move(image).error().with(name);
     x_log.debug("resolved", {{"image", reference.to_string()},
                              {"manifest", image->manifest_digest.to_string()}});
