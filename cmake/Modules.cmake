@@ -4,6 +4,9 @@
 # Warnings and sanitizers for one target of ours (never global flags).
 function(dedup_compile_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Werror -fno-omit-frame-pointer)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(${target} PRIVATE -Wno-restrict)  # GCC PR 105651: false alarms on std::string concatenation
+  endif()
   if(DEDUP_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${DEDUP_SANITIZE} -fno-sanitize-recover=all)
     target_link_options(${target} PRIVATE -fsanitize=${DEDUP_SANITIZE})

@@ -75,6 +75,7 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.fetch.max_reads = static_cast<unsigned>(std::clamp<uint64_t>(reads, 2, 64));
   options.fetch.max_background_reads = options.fetch.max_reads / 2;
   options.min_free_bytes = config.limits.min_free_bytes;
+  options.max_bytes = config.limits.max_pool_bytes;
   for (const KeptLink::Kept& kept : link.kept()) options.kept_fds[kept.segment] = kept.fd;
   return options;
 }
@@ -86,6 +87,9 @@ class Worker {
 
   // errors  anything that keeps the daemon from serving
   Result<void> open() {
+    // First of all: it occupies the fd numbers of events a dead worker had read, before anything here can get one.
+    TRY(link, KeptLink::from_environment());
+    x_link = std::move(link);
     TRY(ring, Ring::open());
     x_ring = std::move(ring);
     const uint64_t threads = x_config.worker_threads != 0 ? x_config.worker_threads
@@ -98,12 +102,10 @@ class Worker {
       if (reference.kind == Reference::Kind::kOciLayout) return make_layout_source(*x_workers, x_log, reference);
       return make_registry_source(*x_ring, *x_http, x_log, options, reference);
     });
-    TRY(link, KeptLink::from_environment());
-    x_link = std::move(link);
     TRY(pool, Pool::open(*x_ring, *x_workers, x_log, *x_sources, pool_options(x_config, *x_link)));
     x_pool = std::move(pool);
     x_filler.emplace(*x_pool);
-    TRY(door, FanotifyDoor::open(*x_ring, *x_workers, x_log, *x_filler, *x_link));
+    TRY(door, FanotifyDoor::open(*x_ring, x_log, *x_filler, *x_link));
     x_door = std::move(door);
     TRY(store, ImageStore::open(x_pool->catalog().database()));
     x_store = std::move(store);
@@ -140,7 +142,7 @@ class Worker {
         return x_stopping ? refuse() : handler(std::move(request), std::move(progress));
       };
     }
-    auto server = co_await x_workers->run(Priority::kOnDemand, [this, &routes] {
+    auto server = co_await x_workers->run(Priority::kOnDemand, [&] {
       return ApiServer::open(*x_ring, x_log, x_config.socket, std::move(routes));
     });
     if (!server.ok()) {
@@ -193,11 +195,11 @@ class Worker {
   Log& x_log;
   bool x_stopping = false;
   int x_exit_status = 0;
+  std::unique_ptr<KeptLink> x_link;
   std::unique_ptr<Ring> x_ring;
   std::optional<Workers> x_workers;
   std::unique_ptr<HttpClient> x_http;
   std::optional<Locations> x_sources;
-  std::unique_ptr<KeptLink> x_link;
   std::unique_ptr<Pool> x_pool;
   std::optional<PoolFiller> x_filler;
   std::unique_ptr<FanotifyDoor> x_door;

@@ -147,7 +147,7 @@ Task<Result<json>> delete_holders(Engine& engine, ApiRequest request, ApiProgres
 
 Task<Result<json>> get_holders(Engine& engine, ApiRequest request, ApiProgress) {
   const std::string prefix = request.query["prefix"];
-  CO_TRY(names, co_await engine.workers.run(Priority::kOnDemand, [&engine, prefix] { return engine.store.holders(prefix); }));
+  CO_TRY(names, co_await engine.workers.run(Priority::kOnDemand, [&] { return engine.store.holders(prefix); }));
   co_return json{{"holders", names}};
 }
 
@@ -262,9 +262,10 @@ Task<Result<json>> post_checks(Engine& engine, ApiRequest request, ApiProgress p
   Body body(request.body);
   const bool repair = body.flag("repair");
   CO_TRY(body.outcome());
-  CO_TRY(report, co_await engine.pool.check(repair, [progress](uint64_t checked, uint64_t total) {
+  const std::function<void(uint64_t, uint64_t)> report_progress = [progress](uint64_t checked, uint64_t total) {
     progress({{"checked_bytes", checked}, {"total_bytes", total}});
-  }));
+  };
+  CO_TRY(report, co_await engine.pool.check(repair, report_progress));
   json bad = json::array();
   for (const CheckReport::Bad& one : report.bad) {
     json item{{"digest", one.digest.to_string()}, {"segment", one.segment}, {"offset", one.offset}, {"bytes", one.bytes}};

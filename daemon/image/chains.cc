@@ -92,7 +92,8 @@ Task<Result<std::string>> Chains::mount(std::vector<Digest> layers, bool keep_wh
   }
   auto mine = std::make_shared<Pending>(x_ring);
   pending = mine;
-  auto outcome = co_await mount_once(ChainRecord{id, std::move(layers), keep_whiteouts, {}});
+  ChainRecord record{id, std::move(layers), keep_whiteouts, {}};
+  auto outcome = co_await mount_once(std::move(record));
   x_pending.erase(id);
   mine->set(outcome);
   co_return outcome;
@@ -127,20 +128,19 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
 
 // Writes the metadata image; fills in record.segments and the files to probe.
 Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes) {
-  auto segment_bytes = std::make_shared<std::map<SegmentId, uint64_t>>();
-  segment_bytes->emplace(kZeroSegment, kZeroSegmentBytes);
-  for (const auto& segment : x_pool.segments()) segment_bytes->emplace(segment->id(), segment->header().data_bytes);
+  std::map<SegmentId, uint64_t> segment_bytes{{kZeroSegment, kZeroSegmentBytes}};
+  for (const auto& segment : x_pool.segments()) segment_bytes.emplace(segment->id(), segment->header().data_bytes);
+  const std::string path = image_path(record.id);
   const Whiteouts whiteouts = record.keep_whiteouts ? Whiteouts::kKeep : Whiteouts::kApply;
   CO_TRY(image, co_await x_workers.run(
                     Priority::kOnDemand,
-                    [segment_bytes, whiteouts, id = record.id, digests = record.layers, path = image_path(record.id),
-                     directory = x_pool.options().directory]() -> Result<MetadataImage> {
+                    [&]() -> Result<MetadataImage> {
                       std::vector<PlacedLayer> layers;
-                      for (const Digest& digest : digests) {
-                        TRY(layer, load_layer_index(directory, digest));
+                      for (const Digest& digest : record.layers) {
+                        TRY(layer, load_layer_index(x_pool.options().directory, digest));
                         layers.push_back(std::move(layer));
                       }
-                      return build_metadata_image(std::move(layers), whiteouts, id, *segment_bytes, path);
+                      return build_metadata_image(std::move(layers), whiteouts, record.id, segment_bytes, path);
                     }));
   record.segments = std::move(image.devices);
   probes = std::move(image.probes);
@@ -153,9 +153,9 @@ Task<Result<void>> Chains::mount_image(const ChainRecord& record) {
   for (const SegmentId segment : record.segments) devices.push_back(Segment::data_path(segments_directory, segment));
   const std::string image = image_path(record.id);
   const std::string target = mountpoint(record.id);
-  co_return co_await x_workers.run(Priority::kOnDemand, [image, target, devices, directio = x_options.directio]() -> Result<void> {
+  co_return co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<void> {
     TRY(make_directories(target));
-    return mount_erofs(image, devices, target, directio);
+    return mount_erofs(image, devices, target, x_options.directio);
   });
 }
 
@@ -207,7 +207,7 @@ void Chains::segment_complete(const std::shared_ptr<Segment>& segment) {
 Task<void> Chains::unmount_chain(Digest chain) {
   const std::string target = mountpoint(chain);
   const std::string image = image_path(chain);
-  const bool in_use = co_await x_workers.run(Priority::kOnDemand, [target, image] {
+  const bool in_use = co_await x_workers.run(Priority::kOnDemand, [&] {
     auto outcome = unmount(target);
     const bool busy = !outcome.ok() && outcome.error().code == Errc::kExists;
     return busy || metadata_image_in_use(image);

@@ -40,7 +40,7 @@ Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<D
 // From here on no removal can take the layer.
 Task<Result<void>> Images::hold(std::string holder, Digest layer) {
   const auto gate = co_await x_gate.acquire(1, Priority::kOnDemand);
-  co_return co_await on_worker([this, holder, layer] { return x_store.hold_layer(holder, layer); });
+  co_return co_await on_worker([&] { return x_store.hold_layer(holder, layer); });
 }
 
 Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
@@ -74,10 +74,11 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
     auto held = co_await self->hold(std::move(owner), layer.digest);
     Result<PreparedLayer> prepared = held.ok() ? Result<PreparedLayer>(PreparedLayer{}) : Result<PreparedLayer>(held.error());
     if (held.ok()) {
-      prepared = co_await self->x_layers.prepare(std::move(reference), layer, diff_id, [report, state](uint64_t done) mutable {
+      Layers::Progress on_bytes = [report, state](uint64_t done) mutable {
         state.done_bytes = done;
         report(state);
-      });
+      };
+      prepared = co_await self->x_layers.prepare(std::move(reference), layer, diff_id, std::move(on_bytes));
     }
     if (!prepared.ok()) {
       if (result->outcome.ok()) result->outcome = std::move(prepared).error();
@@ -100,10 +101,10 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
 Task<Result<ImageSummary>> Images::mount(std::string ref, std::string target, Progress progress) {
   CO_TRY(reference, Reference::parse(ref));
   const std::string name = reference.to_string();
-  CO_TRY(known, co_await on_worker([this, name] { return x_store.image(name); }));
+  CO_TRY(known, co_await on_worker([&] { return x_store.image(name); }));
   if (!known) {
     CO_TRY(co_await pull(name, std::move(progress)));
-    CO_TRY(pulled, co_await on_worker([this, name] { return x_store.image(name); }));
+    CO_TRY(pulled, co_await on_worker([&] { return x_store.image(name); }));
     if (!pulled) co_return make_error(Errc::kNotFound, name + " was removed while it was pulled");
     known = std::move(pulled);
   }
@@ -114,8 +115,8 @@ Task<Result<ImageSummary>> Images::mount(std::string ref, std::string target, Pr
   Result<void> outcome;
   if (mountpoint.ok()) {
     const TargetRecord record{target, name, Chains::id_of(known->layers, false)};
-    outcome = co_await on_worker([this, record, from = *mountpoint]() -> Result<void> {
-      TRY(bind_read_only(from, record.target));
+    outcome = co_await on_worker([&]() -> Result<void> {
+      TRY(bind_read_only(*mountpoint, record.target));
       return x_store.put_target(record);
     });
   } else {
@@ -132,9 +133,9 @@ Task<Result<void>> Images::unmount(std::string target) {
   CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
   const bool ours = std::any_of(targets.begin(), targets.end(), [&target](const auto& t) { return t.target == target; });
   if (!ours) co_return make_error(Errc::kNotFound, target + " is not a mount of dedupd");
-  auto outcome = co_await on_worker([target] { return dedup::unmount(target); });
+  auto outcome = co_await on_worker([&] { return dedup::unmount(target); });
   if (!outcome.ok() && outcome.error().code != Errc::kNotFound) co_return outcome;
-  CO_TRY(co_await on_worker([this, target] { return x_store.remove_target(target); }));
+  CO_TRY(co_await on_worker([&] { return x_store.remove_target(target); }));
   CO_TRY(co_await release(target_holder(target)));
   co_return Result<void>();
 }
@@ -173,13 +174,13 @@ Task<Result<ImageSummary>> Images::summarise(ImageRecord record) {
 Task<Result<uint64_t>> Images::remove(std::string ref) {
   CO_TRY(reference, Reference::parse(ref));
   const std::string name = reference.to_string();
-  CO_TRY(known, co_await on_worker([this, name] { return x_store.image(name); }));
+  CO_TRY(known, co_await on_worker([&] { return x_store.image(name); }));
   if (!known) co_return make_error(Errc::kNotFound, "no image " + name + ": dedupctl images lists them");
   CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
   for (const TargetRecord& target : targets) {
     if (target.ref == name) co_return make_error(Errc::kExists, name + " is mounted at " + target.target);
   }
-  CO_TRY(co_await on_worker([this, name] { return x_store.remove_image(name); }));
+  CO_TRY(co_await on_worker([&] { return x_store.remove_image(name); }));
   co_return co_await release(image_holder(name));
 }
 
@@ -230,7 +231,7 @@ Task<Result<std::string>> Images::mount_chain(std::vector<Digest> layers, bool k
   const Digest id = Chains::id_of(layers, keep_whiteouts);
   {
     const auto gate = co_await x_gate.acquire(1, Priority::kOnDemand);
-    CO_TRY(co_await on_worker([this, holder, id, &layers]() -> Result<void> {
+    CO_TRY(co_await on_worker([&]() -> Result<void> {
       for (const Digest& layer : layers) TRY(x_store.hold_layer(holder, layer));
       return x_store.hold_chain(holder, id);
     }));
@@ -241,7 +242,7 @@ Task<Result<std::string>> Images::mount_chain(std::vector<Digest> layers, bool k
 Task<Result<uint64_t>> Images::release(std::string holder) {
   {
     const auto gate = co_await x_gate.acquire(1, Priority::kOnDemand);
-    CO_TRY(co_await on_worker([this, holder] { return x_store.release(holder); }));
+    CO_TRY(co_await on_worker([&] { return x_store.release(holder); }));
   }
   co_return co_await collect_garbage();
 }
@@ -269,7 +270,7 @@ Task<void> Images::recover() {
   if (targets.ok() && points.ok()) {
     for (const TargetRecord& target : *targets) {
       if (points->contains(target.target)) continue;
-      auto forgotten = co_await on_worker([this, target] { return x_store.remove_target(target.target); });
+      auto forgotten = co_await on_worker([&] { return x_store.remove_target(target.target); });
       auto released = co_await release(target_holder(target.target));
       if (!forgotten.ok() || !released.ok()) continue;
       x_log.info("mount is gone since the last run", {{"target", target.target}});

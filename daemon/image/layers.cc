@@ -62,7 +62,7 @@ Task<Result<PreparedLayer>> Layers::prepare_once(Reference reference, Descriptor
   if (known) {
     CO_TRY(fine, co_await usable(*known));
     if (fine) {
-      CO_TRY(co_await x_workers.run(Priority::kOnDemand, [this, layer, location] { return x_store.put_location(layer.digest, location); }));
+      CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&] { return x_store.put_location(layer.digest, location); }));
       co_return PreparedLayer{*known, known->format == "estargz"};
     }
     x_log.warn("layer has damaged chunks, reading it again", {{"layer", layer.digest.to_string()}});
@@ -79,7 +79,7 @@ Task<Result<PreparedLayer>> Layers::prepare_once(Reference reference, Descriptor
     CO_TRY(record, co_await prepare_stream(layer, diff_id, std::move(progress)));
     prepared = {std::move(record), false};
   }
-  CO_TRY(co_await x_workers.run(Priority::kOnDemand, [this, layer, location] { return x_store.put_location(layer.digest, location); }));
+  CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&] { return x_store.put_location(layer.digest, location); }));
   co_return prepared;
 }
 
@@ -117,10 +117,10 @@ Task<Result<std::optional<LayerRecord>>> Layers::prepare_estargz(Descriptor laye
   }
   CO_TRY(index, co_await x_workers.run(
                     Priority::kOnDemand,
-                    [&stored, &footer, toc_digest, limits = x_options.limits, chunk_bytes = x_pool.options().chunk_bytes]() -> Result<LayerIndex> {
-                      TRY(json, extract_estargz_toc(stored, toc_digest, limits));
+                    [&]() -> Result<LayerIndex> {
+                      TRY(json, extract_estargz_toc(stored, toc_digest, x_options.limits));
                       Bytes().swap(stored);
-                      TRY(parsed, parse_estargz_toc(json, *footer, chunk_bytes, limits));
+                      TRY(parsed, parse_estargz_toc(json, *footer, x_pool.options().chunk_bytes, x_options.limits));
                       return std::move(parsed.index);
                     }));
   LayerPlan plan;
@@ -143,9 +143,9 @@ Task<Result<LayerRecord>> Layers::import(std::string directory) {
   const SegmentId segment = x_pool.new_segment();
   CO_TRY(plan, co_await x_workers.run(
                    Priority::kBackground,
-                   [this, directory, segment, missing, limits = x_options.limits]() -> Result<LayerPlan> {
+                   [&]() -> Result<LayerPlan> {
                      const uint32_t chunk_bytes = x_pool.options().chunk_bytes;
-                     TRY(writer, LayerWriter::open(x_pool.catalog(), x_pool.options().directory, segment, missing, chunk_bytes, limits));
+                     TRY(writer, LayerWriter::open(x_pool.catalog(), x_pool.options().directory, segment, missing, chunk_bytes, x_options.limits));
                      TRY(import_directory(directory, *writer, chunk_bytes));
                      LayerRecord record;
                      record.format = "directory";

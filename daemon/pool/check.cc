@@ -48,7 +48,7 @@ Task<Result<CheckReport>> check_segments(Workers& workers, std::vector<std::shar
         bytes += segment->piece(next).chunk.bytes;
         batch->pieces.push_back(next);
       }
-      const auto outcome = co_await workers.run(Priority::kBackground, [batch] { return verify(*batch); });
+      const auto outcome = co_await workers.run(Priority::kBackground, [&] { return verify(*batch); });
       report.checked_pieces += batch->pieces.size();
       report.checked_bytes += outcome.bytes;
       for (const size_t index : outcome.bad) {

@@ -195,7 +195,7 @@ Task<void> Fetcher::settle(WantPtr want, Result<void> outcome) {
 }
 
 Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
-  auto alternates = co_await x_workers.run(want->priority, [this, want] { return x_find_alternates(want->segment->id(), want->piece); });
+  auto alternates = co_await x_workers.run(want->priority, [&] { return x_find_alternates(want->segment->id(), want->piece); });
   for (const AlternateChunk& other : alternates) {
     const ByteRange range{other.chunk.blob_offset, other.chunk.blob_bytes};
     ++x_counters.retries;
@@ -204,7 +204,7 @@ Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
     const std::span<const std::byte> stored(*bytes);
     Chunk chunk = other.chunk;
     chunk.digest = want->piece.chunk.digest;
-    auto outcome = co_await x_workers.run(want->priority, [want, chunk, stored] {
+    auto outcome = co_await x_workers.run(want->priority, [&] {
       return store_piece(chunk, stored, want->segment->data_fd(), want->piece.offset);
     });
     if (outcome.ok()) co_return outcome;

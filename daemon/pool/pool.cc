@@ -86,9 +86,8 @@ class PoolImpl final : public Pool {
   Task<Result<LayerRecord>> add_layer(LayerPlan plan) override {
     CO_TRY(enough_space());
     const SegmentId planned = plan.segment;
-    auto shared = std::make_shared<LayerPlan>(std::move(plan));
-    auto layer = co_await x_workers.run(Priority::kOnDemand, [this, shared] {
-      return commit_layer(*x_catalog, x_options.directory, std::move(*shared));
+        auto layer = co_await x_workers.run(Priority::kOnDemand, [&] {
+      return commit_layer(*x_catalog, x_options.directory, std::move(plan));
     });
     if (!layer.ok() || layer->record.segment != planned) {
       CO_TRY(Segment::remove(segments_directory(), planned));  // a streaming pass may have written data nobody needs
@@ -106,7 +105,8 @@ class PoolImpl final : public Pool {
     });
     if (!slots.ok()) co_return std::move(slots).error();
     const auto dirty = mark_dead(*slots, x_segments);
-    CO_TRY(empty, co_await x_workers.run(Priority::kBackground, [this, &slots, &dirty, segments = x_segments] {
+    const auto segments = x_segments;  // keeps the files open
+    CO_TRY(empty, co_await x_workers.run(Priority::kBackground, [&] {
       return erase_dead(*x_catalog, *slots, dirty, segments);
     }));
     for (const SegmentId id : empty) {
@@ -183,8 +183,8 @@ class PoolImpl final : public Pool {
   Task<Result<void>> flush() override {
     for (const auto& one : segments()) {
       if (!one->dirty()) continue;
-      auto dirty = std::make_shared<Segment::Dirty>(one->take_dirty());
-      auto outcome = co_await x_workers.run(Priority::kPrefetch, [dirty, one] { return Segment::write_states(*dirty); });
+      const Segment::Dirty dirty = one->take_dirty();
+      auto outcome = co_await x_workers.run(Priority::kPrefetch, [&] { return Segment::write_states(dirty); });
       if (!outcome.ok()) {
         // Presence is only lost across a reboot: the bytes are fetched again then.
         x_log.error("presence cannot be written", {{"segment", one->id()}, {"error", outcome.error()}});
@@ -226,6 +226,12 @@ class PoolImpl final : public Pool {
   }
 
   Result<void> enough_space() const {
+    uint64_t present_bytes = 0;
+    for (const auto& [id, one] : x_segments) present_bytes += one->present_bytes();
+    if (x_options.max_bytes != 0 && present_bytes >= x_options.max_bytes) {
+      return make_error(Errc::kNoSpace, "the pool holds " + std::to_string(present_bytes) +
+                                            " bytes, limits.max_pool_bytes is reached: remove images or raise it");
+    }
     if (free_bytes() >= x_options.min_free_bytes) return {};
     return make_error(Errc::kNoSpace, "the file system of " + x_options.directory + " has less than " +
                                           std::to_string(x_options.min_free_bytes) +

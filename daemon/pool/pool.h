@@ -22,6 +22,7 @@ struct PoolOptions {
   uint32_t chunk_bytes = kDefaultChunkBytes;
   FetchLimits fetch;
   uint64_t min_free_bytes = 256ull << 20;  // the file system keeps so much; beyond it new layers are refused
+  uint64_t max_bytes = 0;                  // present data beyond which new layers are refused; 0: no limit
   // Segment fds an earlier worker opened before their mark (borrowed, valid as long as the pool).
   std::map<SegmentId, int> kept_fds;
 };
