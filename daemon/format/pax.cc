@@ -59,20 +59,18 @@ Result<void> set_time(std::optional<PaxTime>& field, std::string_view key, std::
 Result<void> set_sparse_map(PaxSparse& sparse, std::string_view key, std::string_view value) {
   sparse.ranges.clear();
   sparse.has_ranges = true;
-  std::optional<uint64_t> offset;
+  uint64_t offset = 0;
+  bool has_offset = false;
   while (!value.empty()) {
     const size_t comma = std::min(value.find(','), value.size());
     const auto number = parse_decimal(value.substr(0, comma));
     value.remove_prefix(std::min(comma + 1, value.size()));
     if (!number) return bad_record(key);
-    if (!offset) {
-      offset = number;
-    } else {
-      sparse.ranges.push_back({*offset, *number});
-      offset.reset();
-    }
+    if (has_offset) sparse.ranges.push_back({offset, *number});
+    offset = *number;
+    has_offset = !has_offset;
   }
-  if (offset) return bad_record(key);
+  if (has_offset) return bad_record(key);
   return {};
 }
 

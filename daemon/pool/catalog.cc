@@ -7,8 +7,8 @@ constexpr char kSchema[] = R"(
 CREATE TABLE IF NOT EXISTS segments(
   id INTEGER PRIMARY KEY, blob BLOB NOT NULL, blob_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS chunks(
-  id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, segment INTEGER NOT NULL REFERENCES segments(id),
-  offset INTEGER NOT NULL, size INTEGER NOT NULL, ref_count INTEGER NOT NULL);
+  id INTEGER PRIMARY KEY, digest BLOB NOT NULL, segment INTEGER NOT NULL REFERENCES segments(id),
+  offset INTEGER NOT NULL, size INTEGER NOT NULL, ref_count INTEGER NOT NULL, UNIQUE(digest, size));
 CREATE TABLE IF NOT EXISTS dead_slots(segment INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS chunks_by_segment ON chunks(segment);
 CREATE TABLE IF NOT EXISTS layers(
@@ -77,10 +77,10 @@ Result<std::vector<LayerRecord>> Catalog::layers() {
   }
 }
 
-Result<std::optional<Slot>> Catalog::find_chunk(Digest digest) {
+Result<std::optional<Slot>> Catalog::find_chunk(Digest digest, uint64_t bytes) {
   auto held = x_database->lock();
-  auto row = x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ?");
-  TRY(found, row.bind(digest).step());
+  auto row = x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ? AND size = ?");
+  TRY(found, row.bind(digest, bytes).step());
   if (!found) return std::optional<Slot>();
   return std::optional(slot_row(row));
 }
@@ -88,7 +88,7 @@ Result<std::optional<Slot>> Catalog::find_chunk(Digest digest) {
 Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes, uint64_t uses) {
   auto upsert = x_database->prepare(
       "INSERT INTO chunks(digest, segment, offset, size, ref_count) VALUES(?, ?, ?, ?, ?) "
-      "ON CONFLICT(digest) DO UPDATE SET ref_count = ref_count + excluded.ref_count RETURNING id, segment, offset, ref_count");
+      "ON CONFLICT(digest, size) DO UPDATE SET ref_count = ref_count + excluded.ref_count RETURNING id, segment, offset, ref_count");
   TRY(upsert.bind(digest, slot.segment, slot.offset, bytes, uses).step());
   const int64_t chunk = upsert.integer(0);
   const Slot kept{static_cast<SegmentId>(upsert.integer(1)), static_cast<uint64_t>(upsert.integer(2))};

@@ -56,7 +56,9 @@ class Catalog {
 
   Result<std::optional<LayerRecord>> layer(Digest digest);
   Result<std::vector<LayerRecord>> layers();
-  Result<std::optional<Slot>> find_chunk(Digest digest);
+  // A lazy layer only claims what its chunks hash to. With the size in the key, a false claim cannot make a file reach past
+  // the slot of the true chunk.
+  Result<std::optional<Slot>> find_chunk(Digest digest, uint64_t bytes);
 
   // Inside one transaction (begin .. commit of database()):
   // Adds `uses` (> 0) references; the chunk gets a row with `slot` when there is none yet.

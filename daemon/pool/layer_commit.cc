@@ -77,7 +77,7 @@ class Commit {
   Result<void> place() {
     for (const Digest& identity : x_uses.order) {
       ExtentUse& use = x_uses.by_identity[identity];
-      TRY(known, x_catalog.find_chunk(identity));
+      TRY(known, x_catalog.find_chunk(identity, use.extent->bytes));
       const auto streamed = x_plan.streamed.find(identity);
       const bool ours = streamed != x_plan.streamed.end() && streamed->second.segment == x_plan.segment;
       if (known) {

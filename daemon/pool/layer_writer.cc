@@ -27,7 +27,7 @@ LayerWriter::~LayerWriter() {
 Result<void> LayerWriter::add_extent(uint64_t file_offset, std::span<const std::byte> bytes, Digest identity) {
   auto known = x_slots.find(identity);
   if (known == x_slots.end()) {
-    TRY(in_pool, x_catalog.find_chunk(identity));
+    TRY(in_pool, x_catalog.find_chunk(identity, bytes.size()));
     Slot slot;
     if (in_pool) {
       slot = *in_pool;
