@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace dedup {
 namespace {
@@ -15,7 +14,8 @@ constexpr uint32_t kSkippableMagic = 0x184D2A50;  // zstd: low 4 bits free
 constexpr size_t kMaxStepBytes = 1u << 30;
 constexpr int kMaxWindowLog = 27;  // zstd: frames that need more memory are refused
 
-// One gzip member after another.
+// One gzip member after another. The header is read apart: isal_inflate forgets half a header
+// between two calls.
 class GzipDecoder {
  public:
   GzipDecoder() { reset(); }
@@ -23,25 +23,22 @@ class GzipDecoder {
   struct Step {
     size_t consumed = 0;
     size_t produced = 0;
-    bool member_end = false;
+    bool member_end = false;  // its crc32 and isize were right
   };
 
+  // Decodes some of `in` into some of `out`; no progress means that more of one of them is needed.
   Result<Step> step(std::span<const std::byte> in, std::span<std::byte> out) {
-    x_state.next_in =
-        reinterpret_cast<uint8_t*>(const_cast<std::byte*>(in.data()));  // only read from
-    in = in.first(std::min(in.size(), kMaxStepBytes));                  // ISA-L counts in 32 bits
+    in = in.first(std::min(in.size(), kMaxStepBytes));  // ISA-L counts in 32 bits
     out = out.first(std::min(out.size(), kMaxStepBytes));
+    x_state.next_in = reinterpret_cast<uint8_t*>(const_cast<std::byte*>(in.data()));  // only read
     x_state.avail_in = static_cast<uint32_t>(in.size());
     x_state.next_out = reinterpret_cast<uint8_t*>(out.data());
     x_state.avail_out = static_cast<uint32_t>(out.size());
-    const int status = isal_inflate(&x_state);
-    if (status < 0 || status > ISAL_OUT_OVERFLOW)
-      return make_error(Errc::kCorruption, describe(status));
+    TRY(status, run());
     const Step done{in.size() - x_state.avail_in, out.size() - x_state.avail_out,
                     x_state.block_state == ISAL_BLOCK_FINISH};
     const bool stuck = done.consumed == 0 && done.produced == 0 && !done.member_end;
-    if (stuck && !in.empty() && !out.empty())
-      return make_error(Errc::kCorruption, describe(ISAL_INVALID_BLOCK));
+    if (stuck && !in.empty() && !out.empty()) return damaged(status);
     if (done.member_end) reset();
     return done;
   }
@@ -49,9 +46,24 @@ class GzipDecoder {
  private:
   void reset() {
     isal_inflate_init(&x_state);
-    x_state.crc_flag = ISAL_GZIP;  // header parsed, crc32 and isize checked
+    x_state.crc_flag = ISAL_GZIP_NO_HDR_VER;
+    isal_gzip_header_init(&x_header);
+    x_in_header = true;
   }
 
+  Result<int> run() {
+    if (x_in_header) {
+      const int status = isal_read_gzip_header(&x_state, &x_header);
+      if (status == ISAL_END_INPUT) return status;
+      if (status != ISAL_DECOMP_OK) return damaged(status);
+      x_in_header = false;
+    }
+    const int status = isal_inflate(&x_state);
+    if (status < 0 || status > ISAL_OUT_OVERFLOW) return damaged(status);
+    return status;
+  }
+
+  static Error damaged(int status) { return make_error(Errc::kCorruption, describe(status)); }
   static std::string describe(int status) {
     switch (status) {
       case ISAL_INCORRECT_CHECKSUM:
@@ -65,6 +77,8 @@ class GzipDecoder {
   }
 
   inflate_state x_state{};
+  isal_gzip_header x_header{};
+  bool x_in_header = true;
 };
 
 struct ZstdContext {
@@ -255,7 +269,8 @@ Result<void> inflate_chunk(const Chunk& chunk, std::span<const std::byte> stored
     case Codec::kNone:
       if (chunk.inner_offset > stored.size() || chunk.bytes > stored.size() - chunk.inner_offset)
         return short_chunk();
-      std::memcpy(out.data(), stored.data() + chunk.inner_offset, out.size());
+      std::copy_n(stored.begin() + static_cast<ptrdiff_t>(chunk.inner_offset), out.size(),
+                  out.begin());
       return {};
     case Codec::kGzip:
       return inflate_gzip_chunk(stored, output);
