@@ -5,6 +5,7 @@
 // wrong, 1 anything else.
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -229,6 +230,7 @@ void block_signals() {
 
 int run_worker(Config config, Log& log) {
   block_signals();
+  ::mallopt(M_ARENA_MAX, 2);  // one heap per thread would keep the buffers of every worker and API thread for ever
   Worker worker(std::move(config), log);
   auto outcome = worker.open();
   if (!outcome.ok()) return fail(log, outcome.error(), outcome.error().code == Errc::kUnsupported ? kExitNoDoor : kExitFailed);

@@ -11,6 +11,11 @@ constexpr size_t kMaxResolvedImages = 64;
 
 std::string image_holder(const std::string& ref) { return "image:" + ref; }
 std::string target_holder(const std::string& target) { return "mount:" + target; }
+// Keeps a layer that was prepared ahead until the snapshotter asks for it under its own holder, or the daemon restarts.
+constexpr std::string_view kHintPrefix = "hint:";
+std::string hint_holder(const Digest& layer) { return std::string(kHintPrefix) + layer.to_string(); }
+
+constexpr std::chrono::seconds kCollectInterval{60};
 
 }  // namespace
 
@@ -194,20 +199,21 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
     if (one.digest == layer && !wanted) {
       wanted = i;
     } else if (std::find(layer_hint.begin(), layer_hint.end(), one.digest) != layer_hint.end()) {
-      // containerd asks for one layer after the other; the others start now, under the same holder until theirs comes.
-      x_tasks.spawn(prepare_quietly(reference, one, image.config.diff_ids[i], holder));
+      // containerd asks for one layer after the other; the others start now.
+      x_tasks.spawn(prepare_quietly(reference, one, image.config.diff_ids[i]));
     }
   }
   if (!wanted) {
     co_return make_error(Errc::kNotFound, "image " + ref + " has no layer " + layer.to_string());
   }
   CO_TRY(co_await hold(holder, layer));
+  CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(layer)); }));
   co_return co_await x_layers.prepare(reference, image.manifest.layers[*wanted], image.config.diff_ids[*wanted], [](uint64_t) {});
 }
 
 // A hint only: its failure is met again, and reported, when the layer itself is asked for.
-Task<void> Images::prepare_quietly(Reference reference, Descriptor layer, Digest diff_id, std::string holder) {
-  auto held = co_await hold(std::move(holder), layer.digest);
+Task<void> Images::prepare_quietly(Reference reference, Descriptor layer, Digest diff_id) {
+  auto held = co_await hold(hint_holder(layer.digest), layer.digest);
   if (!held.ok()) co_return;
   auto outcome = co_await x_layers.prepare(std::move(reference), std::move(layer), diff_id, [](uint64_t) {});
   static_cast<void>(outcome);
@@ -265,6 +271,11 @@ Task<Result<uint64_t>> Images::collect_garbage() {
 
 Task<void> Images::recover() {
   co_await x_chains.remount_held();
+  auto hints = co_await on_worker([this] { return x_store.holders(std::string(kHintPrefix)); });
+  for (size_t i = 0; hints.ok() && i < hints->size(); ++i) {
+    auto released = co_await on_worker([&] { return x_store.release((*hints)[i]); });
+    if (!released.ok()) break;  // tried again at the next start
+  }
   auto targets = co_await on_worker([this] { return x_store.targets(); });
   auto points = co_await on_worker([] { return mount_points(); });
   if (targets.ok() && points.ok()) {
@@ -278,8 +289,16 @@ Task<void> Images::recover() {
   }
   auto freed = co_await collect_garbage();
   if (!freed.ok()) x_log.error("garbage cannot be collected", {{"error", freed.error()}});
+  x_tasks.spawn(collect_regularly());
 }
 
-Task<void> Images::close() { co_await x_tasks.join(); }
+// A chain that a container still read when it was released is found free only later.
+Task<void> Images::collect_regularly() {
+  for (;;) {
+    co_await x_ring.sleep(kCollectInterval);
+    auto freed = co_await collect_garbage();
+    if (!freed.ok()) x_log.error("garbage cannot be collected", {{"error", freed.error()}});
+  }
+}
 
 }  // namespace dedup

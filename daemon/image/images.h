@@ -55,15 +55,14 @@ class Images {
 
   // Mounts targets again after a reboot; drops what nobody holds. At start.
   Task<void> recover();
-  // Ends background work.
-  Task<void> close();
 
  private:
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> manifest);
   Task<Result<void>> hold(std::string holder, Digest layer);
   Task<Result<uint64_t>> collect_garbage();
   Task<Result<ImageSummary>> summarise(ImageRecord record);
-  Task<void> prepare_quietly(Reference reference, Descriptor layer, Digest diff_id, std::string holder);
+  Task<void> prepare_quietly(Reference reference, Descriptor layer, Digest diff_id);
+  Task<void> collect_regularly();
   Task<Result<void>> prepare_all(ResolvedImage image, std::string holder, Progress progress);
 
   template <typename F>

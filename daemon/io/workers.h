@@ -31,10 +31,10 @@ class Workers {
   void submit(Priority priority, std::function<void()> job);
 
   // co_await workers.run(priority, fn): the value of fn(), computed on a worker. Not cancellable.
-  // Capture by reference, the frame stays suspended: g++ 12 destroys a closure (or an aggregate) with non-trivial members
-  // twice when it is a temporary of a co_await expression.
-  // A closure that captures owners by value is named first (the rules of task.h): the awaiting frame
-  // stays, so it can as well capture by reference.
+  // Capture by reference, the frame stays suspended: g++ 12 destroys a closure (or an aggregate)
+  // with non-trivial members twice when it is a temporary of a co_await expression. A closure that
+  // captures owners by value is named first (the rules of task.h): the awaiting frame stays, so it
+  // can as well capture by reference.
   template <typename F>
   auto run(Priority priority, F function) {
     return Await<F>{*this, priority, std::move(function), {}, {}};
