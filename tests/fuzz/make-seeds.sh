@@ -1,0 +1,49 @@
+#!/bin/sh
+# make-seeds.sh DIR: first inputs for the fuzz targets, made with the tools of the system, in DIR/TARGET/.
+set -eu
+out=$(mkdir -p "$1" && cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+tree=$work/tree
+mkdir -p "$tree/d/e" "$tree/o" "$out/fuzz_tar" "$out/fuzz_layer_index_file"
+echo content >"$tree/d/file"
+ln "$tree/d/file" "$tree/link"
+ln -s ../d/file "$tree/d/e/symlink"
+mkfifo "$tree/fifo"
+: >"$tree/o/.wh..wh..opq"
+: >"$tree/.wh.gone"
+: >"$tree/$(printf '%0150d' 0)"
+truncate -s 200K "$tree/sparse"
+for at in 8 40 80 120 160; do
+  printf x | dd of="$tree/sparse" bs=1K seek=$at conv=notrunc status=none
+done
+
+# seed NAME FILE: the two bytes in front are the split and "put checksums right".
+seed() {
+  { printf '\111\001' && cat "$2"; } >"$out/fuzz_tar/$1"
+}
+for format in v7 ustar gnu oldgnu posix; do
+  # The old formats cannot hold every name and type: tar says so, writes the others and fails.
+  tar -C "$tree" --format=$format --exclude=sparse -cf "$work/a.tar" . 2>/dev/null || :
+  seed "$format" "$work/a.tar"
+done
+tar -C "$tree" --format=gnu --sparse -cf "$work/a.tar" sparse
+seed sparse-gnu "$work/a.tar"
+for version in 0.0 0.1 1.0; do
+  tar -C "$tree" --format=posix --sparse --sparse-version=$version -cf "$work/a.tar" sparse
+  seed "sparse-$version" "$work/a.tar"
+done
+tar -C "$tree" --format=posix -cf "$work/a.tar" d link
+gzip -c "$work/a.tar" >"$work/a.gz"
+seed gzip "$work/a.gz"
+gzip -9c "$work/a.tar" >>"$work/a.gz"
+seed gzip-members "$work/a.gz"
+if command -v zstd >/dev/null; then
+  zstd -qc "$work/a.tar" >"$work/a.zst"
+  seed zstd "$work/a.zst"
+fi
+
+printf 'p' >"$out/fuzz_layer_index_file/good"
+printf 'p\020\000\002\100\000\377' >"$out/fuzz_layer_index_file/patched"
+printf 'DLRINDX1\001\000\000\000\000\020\000\000' >"$out/fuzz_layer_index_file/header"
