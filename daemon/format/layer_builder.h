@@ -3,6 +3,10 @@
 // an earlier one of the same path (directory over directory merges), resolves hard links inside the layer, never walks
 // through a symlink, and translates whiteouts to overlay form. Pure; one thread at a time.
 //
+// As in containerd a hard link's own mode, owner, mtime and xattrs apply to the inode it names, and xattrs nobody could
+// set there (trusted.*, unknown namespaces) are left out. A whiteout hides lower layers only: an entry of the same path
+// wins in any order, and a directory of that path becomes opaque.
+//
 //   source  OCI image-spec layer.md; containerd archive/tar.go decides where the spec is silent.
 //   errors  kInvalid naming the path and the rule: ".." component, parent that is not a directory (file or symlink),
 //           hard link to nothing, to a directory or to itself, name/path/xattr/size limits, uid/gid over 2^32 - 2,
