@@ -41,7 +41,8 @@ class RawTar:
 
     def pax(self, records, kind=b"x"):
         data = b"".join(pax_record(k, v) for k, v in records.items())
-        self.header(b"PaxHeaders/0", kind, size=len(data))
+        # containerd makes the parent directory of a global header's name; as git does, it gets a name without one.
+        self.header(b"pax_global_header" if kind == b"g" else b"PaxHeaders/0", kind, size=len(data))
         self.out.write(padded(data))
 
     def gnu_long(self, kind, text):
