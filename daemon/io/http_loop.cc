@@ -53,8 +53,8 @@ Result<std::unique_ptr<HttpLoop>> HttpLoop::open(Ring& ring, const HttpOptions& 
   curl_multi_setopt(loop->x_multi, CURLMOPT_SOCKETDATA, loop.get());
   curl_multi_setopt(loop->x_multi, CURLMOPT_TIMERFUNCTION, &HttpLoop::on_timer);
   curl_multi_setopt(loop->x_multi, CURLMOPT_TIMERDATA, loop.get());
-  // HTTP/2 streams that share a connection would share its back pressure: one paused reader holds
-  // up the others. Each transfer in flight has a connection of its own.
+  // Streams of one HTTP/2 connection share its flow-control window and its one TCP stream. Each
+  // transfer in flight has a connection of its own, so a paused reader takes nothing from others.
   curl_multi_setopt(loop->x_multi, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING));
   curl_multi_setopt(loop->x_multi, CURLMOPT_MAXCONNECTS,
                     static_cast<long>(options.max_transfers) * 2);

@@ -1,6 +1,7 @@
 #include "unit/io/raw_http_server.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -123,6 +124,8 @@ void RawHttpServer::accept_all() {
       if (fd >= 0) ::close(fd);
       return;
     }
+    const int one = 1;  // head and body are two writes; the second must not wait for an ACK
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     ++x_accepted;
     std::lock_guard lock(x_mutex);
     x_open.push_back(fd);

@@ -23,6 +23,25 @@ struct RawRequest {
   std::string header(const std::string& name) const;
 };
 
+// A value that a test and its server's threads both use.
+template <typename T>
+class Shared {
+ public:
+  explicit Shared(T value = {}) : x_value(std::move(value)) {}
+  void set(T value) {
+    std::lock_guard lock(x_mutex);
+    x_value = std::move(value);
+  }
+  T get() const {
+    std::lock_guard lock(x_mutex);
+    return x_value;
+  }
+
+ private:
+  mutable std::mutex x_mutex;  // protects x_value
+  T x_value;
+};
+
 class RawConnection {
  public:
   RawConnection(int fd, const std::atomic<bool>& stopping) : x_fd(fd), x_stopping(stopping) {}

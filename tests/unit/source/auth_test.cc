@@ -19,6 +19,7 @@ using test::LoopThread;
 using test::RawConnection;
 using test::RawHttpServer;
 using test::RawRequest;
+using test::Shared;
 
 TEST(Challenges, OneHeaderMayHoldSeveral) {
   const auto found = parse_challenges(
@@ -152,10 +153,9 @@ class Auth : public ::testing::Test {
 
 TEST_F(Auth, BearerTokenIsFetchedWithCredentialsAndRenewedWhenExpired) {
   std::atomic<int> tokens{0};
-  std::string target, basic;
+  Shared<RawRequest> seen;
   RawHttpServer server([&](const RawRequest& request, const RawConnection& out) {
-    target = request.target;
-    basic = request.header("authorization");
+    seen.set(request);
     return out.answer("200 OK", "",
                       R"({"token":"t)" + std::to_string(++tokens) + R"(","expires_in":1})");
   });
@@ -163,25 +163,25 @@ TEST_F(Auth, BearerTokenIsFetchedWithCredentialsAndRenewedWhenExpired) {
   make_auth(server);
   EXPECT_EQ(authorization(), "");
   ASSERT_TRUE(answer("Bearer realm=\"" + server.url("/token?x=y") + "\",service=\"a b\"").ok());
-  EXPECT_EQ(target, "/token?x=y&service=a%20b&scope=repository%3Ateam%2Fapp%3Apull");
-  EXPECT_EQ(basic, "Basic " + base64_encode("u:p"));
+  EXPECT_EQ(seen.get().target, "/token?x=y&service=a%20b&scope=repository%3Ateam%2Fapp%3Apull");
+  EXPECT_EQ(seen.get().header("authorization"), "Basic " + base64_encode("u:p"));
   EXPECT_EQ(authorization(), "Bearer t1");
   std::this_thread::sleep_for(milliseconds(1000));
   EXPECT_EQ(authorization(), "Bearer t2");
 }
 
 TEST_F(Auth, IdentityTokenIsPostedAsRefreshToken) {
-  RawRequest seen;
+  Shared<RawRequest> seen;
   RawHttpServer server([&](const RawRequest& request, const RawConnection& out) {
-    seen = request;
+    seen.set(request);
     return out.answer("200 OK", "", R"({"access_token":"at"})");
   });
   write_config(R"({"auths":{"r.example":{"identitytoken":"re/fresh"}}})");
   make_auth(server);
   ASSERT_TRUE(answer("Bearer realm=\"" + server.url("/token") + "\",scope=\"s\"").ok());
-  EXPECT_EQ(seen.method, "POST");
-  EXPECT_NE(seen.body.find("grant_type=refresh_token"), std::string::npos);
-  EXPECT_NE(seen.body.find("refresh_token=re%2Ffresh"), std::string::npos);
+  EXPECT_EQ(seen.get().method, "POST");
+  EXPECT_NE(seen.get().body.find("grant_type=refresh_token"), std::string::npos);
+  EXPECT_NE(seen.get().body.find("refresh_token=re%2Ffresh"), std::string::npos);
   EXPECT_EQ(authorization(), "Bearer at");
 }
 
@@ -235,17 +235,18 @@ TEST_F(Auth, BasicIsSentOnceAndARefusalIsDenied) {
 }
 
 TEST_F(Auth, BadTokenServersGiveClearErrors) {
-  std::string status = "401 Unauthorized", body = "{}";
-  RawHttpServer server(
-      [&](const RawRequest&, const RawConnection& out) { return out.answer(status, "", body); });
+  Shared<std::string> status("401 Unauthorized"), body("{}");
+  RawHttpServer server([&](const RawRequest&, const RawConnection& out) {
+    return out.answer(status.get(), "", body.get());
+  });
   make_auth(server);
   const std::string bearer = "Bearer realm=\"" + server.url("/token") + "\"";
   EXPECT_EQ(answer(bearer).error().code, Errc::kDenied);
-  status = "503 Busy";
+  status.set("503 Busy");
   EXPECT_EQ(answer(bearer).error().code, Errc::kUnavailable);
-  status = "200 OK";
+  status.set("200 OK");
   for (const char* bad : {"", "[]", "{}", R"({"token":7})", R"({"token":"a\r\nX: y"})"}) {
-    body = bad;
+    body.set(bad);
     const auto result = answer(bearer);
     ASSERT_FALSE(result.ok()) << bad;
     EXPECT_EQ(result.error().code, Errc::kInvalid);

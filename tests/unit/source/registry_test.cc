@@ -18,6 +18,7 @@ using test::MisbehavingRegistry;
 using test::RawConnection;
 using test::RawHttpServer;
 using test::RawRequest;
+using test::Shared;
 using Answer = std::optional<bool>;
 
 bool is_blob(const RawRequest& request) {
@@ -296,19 +297,20 @@ TEST_F(RegistrySource, ChunkedBodyWithoutLengthIsReadAndItsEndChecked) {
 }
 
 TEST_F(RegistrySource, OtherRangeOrSizeThanAskedIsRefused) {
-  std::string range = "bytes 0-99/300000";
+  Shared<std::string> shared_range("bytes 0-99/300000");
   registry.set_fault([&](const RawRequest& request, const RawConnection& out) -> Answer {
     if (!is_blob(request)) return std::nullopt;
+    const std::string range = shared_range.get();
     return out.answer("206 Partial Content",
                       range.empty() ? "" : "Content-Range: " + range + "\r\n",
                       std::string(100, 'x'));
   });
   expect_read_error(Errc::kInvalid, "another range");
   for (const char* bad : {"", "bytes */300000", "bytes 1000-", "1000-1099/300000"}) {
-    range = bad;
+    shared_range.set(bad);
     expect_read_error(Errc::kInvalid, "another range");
   }
-  range = "bytes 1000-1099/300001";
+  shared_range.set("bytes 1000-1099/300001");
   expect_read_error(Errc::kCorruption, "300001");
 }
 
@@ -351,11 +353,10 @@ TEST_F(RegistrySource, RedirectLoopIsInvalid) {
 
 TEST_F(RegistrySource, WrongManifestDigestsAreCorruption) {
   EXPECT_TRUE(resolve(manifest_digest).ok());
-  const std::string other = R"({"schemaVersion":2,"layers":[],"config":{}})";
-  registry.set_fault([&](const RawRequest& request, const RawConnection& out) -> Answer {
+  registry.set_fault([this](const RawRequest& request, const RawConnection& out) -> Answer {
     if (request.target.find("/manifests/") == std::string::npos) return std::nullopt;
     return out.answer("200 OK", "Docker-Content-Digest: " + manifest_digest.to_string() + "\r\n",
-                      other);
+                      R"({"schemaVersion":2,"layers":[],"config":{}})");
   });
   for (const auto& hint : {std::optional<Digest>(), std::optional(manifest_digest)}) {
     const auto image = resolve(hint);
@@ -385,18 +386,18 @@ TEST_F(RegistrySource, WrongConfigIsCorruptionAndOtherLayerCountInvalid) {
 
 TEST_F(RegistrySource, HugeManifestIsRefusedWithoutReadingIt) {
   for (const bool stated : {true, false}) {
-    std::atomic<size_t> sent{0};
-    registry.set_fault([&](const RawRequest&, const RawConnection& out) -> Answer {
+    const auto sent = std::make_shared<std::atomic<size_t>>(0);  // the server may go on a while
+    registry.set_fault([stated, sent](const RawRequest&, const RawConnection& out) -> Answer {
       out.write(stated ? "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n"
                        : "HTTP/1.1 200 OK\r\n\r\n");
       const std::string piece(1 << 16, ' ');
-      while (sent < (size_t{1} << 30) && out.write(piece)) sent += piece.size();
+      while (*sent < (size_t{1} << 30) && out.write(piece)) *sent += piece.size();
       return false;
     });
     const auto image = resolve();
     ASSERT_FALSE(image.ok());
     EXPECT_EQ(image.error().code, Errc::kInvalid);
-    EXPECT_LT(sent, size_t{64} << 20);
+    EXPECT_LT(*sent, size_t{64} << 20);
     registry.set_fault({});
   }
 }
