@@ -9,7 +9,9 @@ namespace {
 
 Result<void> check_component(std::string_view component, const LayerLimits& limits) {
   if (component == "..") return make_error(Errc::kInvalid, "path has a \"..\" component");
-  if (component.size() > limits.max_name_bytes) {
+  // A whiteout is never a file: the limit is for the name it hides.
+  const size_t prefix = component.starts_with(kWhiteoutPrefix) ? kWhiteoutPrefix.size() : 0;
+  if (component.size() - prefix > limits.max_name_bytes) {
     return make_error(Errc::kInvalid,
                       "a name is longer than " + std::to_string(limits.max_name_bytes) + " bytes");
   }

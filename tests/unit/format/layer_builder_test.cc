@@ -282,6 +282,8 @@ TEST(LayerBuilder, NeverWalksThroughSymlinksOrFiles) {
 TEST(LayerBuilder, Limits) {
   EXPECT_TRUE(LayerBuilder().add(file(std::string(255, 'n'))).ok());
   EXPECT_THAT(refused({file(std::string(256, 'n'))}).context, HasSubstr("255"));
+  EXPECT_TRUE(LayerBuilder().add(file(".wh." + std::string(255, 'n'))).ok());
+  EXPECT_EQ(refused({file(".wh." + std::string(256, 'n'))}).code, Errc::kInvalid);
   std::string deep;
   while (deep.size() < 4094) deep += "d/";
   EXPECT_TRUE(LayerBuilder().add(file(deep + "f")).ok());  // 4095 bytes
