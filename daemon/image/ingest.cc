@@ -9,6 +9,7 @@
 namespace dedup {
 namespace {
 
+constexpr size_t kMagicBytes = 4;
 constexpr size_t kFeedBytes = 16u << 10;    // compressed bytes per step: deflate expands by at most 1032
 constexpr size_t kBlockBytes = 2u << 20;    // uncompressed bytes handed from stage to stage
 constexpr size_t kBlocksInFlight = 2;
@@ -120,6 +121,12 @@ class Ingest {
     for (;;) {
       CO_TRY(received, co_await x_stream->read_some());
       if (received.empty()) break;
+      // The codec is told by the first bytes of the blob: they must come together.
+      while (done_bytes == 0 && received.size() < kMagicBytes) {
+        CO_TRY(more, co_await x_stream->read_some());
+        if (more.empty()) break;
+        received.insert(received.end(), more.begin(), more.end());
+      }
       std::span<const std::byte> piece(received);
       while (!piece.empty()) {
         CO_TRY(block, co_await x_workers.run(Priority::kPrefetch, [this, &piece] { return x_inflate.step(piece); }));

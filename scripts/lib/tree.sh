@@ -22,6 +22,7 @@ tree_of_image() {
   local target key=tree-$RANDOM
   target=$(mktemp -d "$LAB/rootfs.XXXXXX")
   ctr snapshots --snapshotter "$1" view "$key" "$(image_chain "$2")" >/dev/null
+  ctr snapshots --snapshotter "$1" label "$key" containerd.io/gc.root=now >/dev/null  # else the garbage collector takes it
   eval "$(ctr snapshots --snapshotter "$1" mounts "$target" "$key")"
   tree_dump "$target" >"$3"
   umount "$target"
