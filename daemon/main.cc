@@ -1,8 +1,8 @@
-// dedupd: the only wiring file. Without arguments it is the keeper, which starts `dedupd worker`; the worker builds the
-// engine bottom up and takes it down in reverse.
+// dedupd: the only wiring file. Without arguments it is the keeper, which starts `dedupd worker`;
+// the worker builds the engine bottom up and takes it down in reverse.
 //
-// Exit status: 0 stopped, 69 this kernel has no usable door, 73 another dedupd holds the root, 78 the configuration is
-// wrong, 1 anything else.
+// Exit status: 0 stopped, 69 this kernel has no usable door, 73 another dedupd holds the root, 78
+// the configuration is wrong, 1 anything else.
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -36,7 +36,9 @@ constexpr std::chrono::seconds kApiDrain{2};
 class PoolFiller final : public SegmentFiller {
  public:
   explicit PoolFiller(Pool& pool) : x_pool(pool) {}
-  bool present(uint32_t segment, ByteRange range) const override { return x_pool.present(segment, range); }
+  bool present(uint32_t segment, ByteRange range) const override {
+    return x_pool.present(segment, range);
+  }
   Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) override {
     return x_pool.ensure(segment, range, priority);
   }
@@ -72,7 +74,8 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.directory = config.root + "/pool";
   options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
   options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
-  const uint64_t reads = config.fetch.memory_bytes / std::max<uint64_t>(config.fetch.coalesce_max_bytes, 1);
+  const uint64_t reads =
+      config.fetch.memory_bytes / std::max<uint64_t>(config.fetch.coalesce_max_bytes, 1);
   options.fetch.max_reads = static_cast<unsigned>(std::clamp<uint64_t>(reads, 2, 64));
   options.fetch.max_background_reads = options.fetch.max_reads / 2;
   options.min_free_bytes = config.limits.min_free_bytes;
@@ -88,19 +91,24 @@ class Worker {
 
   // errors  anything that keeps the daemon from serving
   Result<void> open() {
-    // First of all: it occupies the fd numbers of events a dead worker had read, before anything here can get one.
+    // First of all: it occupies the fd numbers of events a dead worker had read, before anything
+    // here can get one.
     TRY(link, KeptLink::from_environment());
     x_link = std::move(link);
     TRY(ring, Ring::open());
     x_ring = std::move(ring);
-    const uint64_t threads = x_config.worker_threads != 0 ? x_config.worker_threads
-                                                          : std::max<uint64_t>(4, std::thread::hardware_concurrency());
+    const uint64_t threads = x_config.worker_threads != 0
+                                 ? x_config.worker_threads
+                                 : std::max<uint64_t>(4, std::thread::hardware_concurrency());
     x_workers.emplace(*x_ring, static_cast<unsigned>(threads));
-    TRY(http, HttpClient::open(*x_ring, {.max_connections_per_host = static_cast<unsigned>(x_config.fetch.max_connections_per_host),
-                                         .max_transfers = static_cast<unsigned>(x_config.fetch.max_transfers)}));
+    TRY(http, HttpClient::open(
+                  *x_ring, {.max_connections_per_host =
+                                static_cast<unsigned>(x_config.fetch.max_connections_per_host),
+                            .max_transfers = static_cast<unsigned>(x_config.fetch.max_transfers)}));
     x_http = std::move(http);
     x_sources.emplace([this, options = source_options(x_config)](const Reference& reference) {
-      if (reference.kind == Reference::Kind::kOciLayout) return make_layout_source(*x_workers, x_log, reference);
+      if (reference.kind == Reference::Kind::kOciLayout)
+        return make_layout_source(*x_workers, x_log, reference);
       return make_registry_source(*x_ring, *x_http, x_log, options, reference);
     });
     TRY(pool, Pool::open(*x_ring, *x_workers, x_log, *x_sources, pool_options(x_config, *x_link)));
@@ -110,15 +118,19 @@ class Worker {
     x_door = std::move(door);
     TRY(store, ImageStore::open(x_pool->catalog().database()));
     x_store = std::move(store);
-    x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, LayerOptions{.limits = layer_limits(x_config)});
+    x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources,
+                     LayerOptions{.limits = layer_limits(x_config)});
     TRY(x_layers->load_locations());
     x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, *x_link,
                      ChainOptions{x_config.root, x_config.mount_directio});
-    x_pool->on_complete([this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
+    x_pool->on_complete(
+        [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
     TRY(x_chains->recover(x_link->header().worker_starts.load() <= 1));
-    x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers, *x_chains);
-    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link, *x_http, DEDUP_VERSION,
-                            x_config.root, "fanotify", "pre-content events work on this kernel",
+    x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
+                     *x_chains);
+    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link,
+                            *x_http, DEDUP_VERSION, x_config.root, "fanotify",
+                            "pre-content events work on this kernel",
                             std::chrono::steady_clock::now()});
     return {};
   }
@@ -139,7 +151,8 @@ class Worker {
     co_await x_images->recover();
     std::vector<ApiRoute> routes = make_routes(*x_engine);
     for (ApiRoute& route : routes) {
-      route.handler = [this, handler = std::move(route.handler)](ApiRequest request, ApiProgress progress) {
+      route.handler = [this, handler = std::move(route.handler)](ApiRequest request,
+                                                                 ApiProgress progress) {
         return x_stopping ? refuse() : handler(std::move(request), std::move(progress));
       };
     }
@@ -153,12 +166,17 @@ class Worker {
       co_return;
     }
     x_server = std::move(*server);
-    x_log.info("ready", {{"root", x_config.root}, {"socket", x_config.socket}, {"door", x_engine->door_name},
-                         {"segments", x_pool->segments().size()}, {"mounts", x_chains->mounted()},
+    x_log.info("ready", {{"root", x_config.root},
+                         {"socket", x_config.socket},
+                         {"door", x_engine->door_name},
+                         {"segments", x_pool->segments().size()},
+                         {"mounts", x_chains->mounted()},
                          {"worker_starts", x_link->header().worker_starts.load()}});
   }
 
-  static Task<Result<nlohmann::json>> refuse() { co_return make_error(Errc::kUnavailable, "dedupd is stopping"); }
+  static Task<Result<nlohmann::json>> refuse() {
+    co_return make_error(Errc::kUnavailable, "dedupd is stopping");
+  }
 
   Task<void> watch_signals() {
     sigset_t signals;
@@ -170,16 +188,19 @@ class Worker {
     co_await stop();
   }
 
-  // The keeper is what makes a worker's death harmless; without it this worker is the only holder of the groups.
+  // The keeper is what makes a worker's death harmless; without it this worker is the only holder
+  // of the groups.
   Task<void> watch_keeper() {
     if (!x_link->has_keeper()) co_return;
     co_await x_ring->poll(x_link->keeper_fd(), POLLHUP | POLLRDHUP);
     if (x_stopping) co_return;
-    x_log.error("the keeper is gone: if this worker dies too, readers of incomplete images see holes",
-                {{"advice", "stop lazily loaded containers or let them finish, then restart dedupd"}});
+    x_log.error(
+        "the keeper is gone: if this worker dies too, readers of incomplete images see holes",
+        {{"advice", "stop lazily loaded containers or let them finish, then restart dedupd"}});
   }
 
-  // Safe at every step: what is not finished when the process ends is swept or fetched again by the next one.
+  // Safe at every step: what is not finished when the process ends is swept or fetched again by the
+  // next one.
   Task<void> stop() {
     x_stopping = true;
     x_log.info("stopping");
@@ -218,7 +239,8 @@ int fail(Log& log, const Error& error, int status) {
   return status;
 }
 
-// Before any thread starts: the worker takes these through its signalfd, and a gone API client must not kill it.
+// Before any thread starts: the worker takes these through its signalfd, and a gone API client must
+// not kill it.
 void block_signals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -230,14 +252,19 @@ void block_signals() {
 
 int run_worker(Config config, Log& log) {
   block_signals();
-  ::mallopt(M_ARENA_MAX, 2);  // one heap per thread would keep the buffers of every worker and API thread for ever
+  ::mallopt(
+      M_ARENA_MAX,
+      2);  // one heap per thread would keep the buffers of every worker and API thread for ever
   Worker worker(std::move(config), log);
   auto outcome = worker.open();
-  if (!outcome.ok()) return fail(log, outcome.error(), outcome.error().code == Errc::kUnsupported ? kExitNoDoor : kExitFailed);
+  if (!outcome.ok())
+    return fail(log, outcome.error(),
+                outcome.error().code == Errc::kUnsupported ? kExitNoDoor : kExitFailed);
   return worker.run();
 }
 
-// The lock dies with its last holder, keeper or worker; the pid inside is for the error message only.
+// The lock dies with its last holder, keeper or worker; the pid inside is for the error message
+// only.
 Result<UniqueFd> lock_root(const std::string& root) {
   TRY(make_directories(root));
   const std::string path = root + "/lock";
@@ -257,7 +284,8 @@ Result<UniqueFd> lock_root(const std::string& root) {
 
 int run_as_keeper(const Config& config, const std::string& config_file, Log& log) {
   auto lock = lock_root(config.root);
-  if (!lock.ok()) return fail(log, lock.error(), lock.error().code == Errc::kExists ? kExitLocked : kExitFailed);
+  if (!lock.ok())
+    return fail(log, lock.error(), lock.error().code == Errc::kExists ? kExitLocked : kExitFailed);
   auto supported = FanotifyDoor::supported(config.root);
   if (!supported.ok()) return fail(log, supported.error(), kExitNoDoor);
   rlimit files{};
@@ -266,7 +294,8 @@ int run_as_keeper(const Config& config, const std::string& config_file, Log& log
   ::setrlimit(RLIMIT_NOFILE, &files);
   KeeperOptions options;
   options.worker_arguments = {"/proc/self/exe", "worker"};
-  if (!config_file.empty()) options.worker_arguments.insert(options.worker_arguments.end(), {"--config", config_file});
+  if (!config_file.empty())
+    options.worker_arguments.insert(options.worker_arguments.end(), {"--config", config_file});
   options.root_lock = std::move(*lock);
   return run_keeper(std::move(options), log);
 }
@@ -275,7 +304,8 @@ int run(int argc, char** argv) {
   CLI::App app{"dedupd: serves container images lazily from a node-wide deduplicated pool"};
   std::string config_file;
   bool print = false;
-  app.add_option("--config", config_file, "Configuration file (JSON); default " + std::string(kDefaultConfigFile));
+  app.add_option("--config", config_file,
+                 "Configuration file (JSON); default " + std::string(kDefaultConfigFile));
   app.add_flag("--print-config", print, "Print the configuration with all defaults and exit");
   app.set_version_flag("--version", DEDUP_VERSION);
   auto* worker = app.add_subcommand("worker", "Started by the keeper, not by people")->group("");
@@ -291,7 +321,8 @@ int run(int argc, char** argv) {
     return 0;
   }
   if (::geteuid() != 0) {
-    return fail(early, make_error(Errc::kDenied, "dedupd must run as root: it mounts file systems"), kExitFailed);
+    return fail(early, make_error(Errc::kDenied, "dedupd must run as root: it mounts file systems"),
+                kExitFailed);
   }
   Log log(2, config->log_level, config->log_format);
   if (*worker) return run_worker(std::move(*config), log);
@@ -301,4 +332,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace dedup
 
-int main(int argc, char** argv) { return dedup::run(argc, argv); }
+int main(int argc, char** argv) {
+  return dedup::run(argc, argv);
+}

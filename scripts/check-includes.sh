@@ -5,35 +5,38 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-order=(base format io source pool doors image trace ksm api cli keeper)
-# Folders that must not know each other although one comes first: format and io are both above base only, doors take what
-# they need from the pool through an interface of their own.
-forbidden=(io:format doors:format doors:source doors:pool keeper:pool keeper:image)
-failed=0
-offence() { echo "$*"; failed=1; }
+order="base format io source pool doors image trace ksm api cli keeper"
+# Neighbours in that order that must not know each other: io stands on base alone, doors take what they need from the pool
+# through an interface of their own, and the keeper knows nothing but doors.
+forbidden="io:format doors:format doors:source doors:pool keeper:pool keeper:image"
 
-rank() {
-  local i
-  for i in "${!order[@]}"; do [ "${order[$i]}" != "$1" ] || { echo "$i"; return; }; done
-  echo 99
+wrong_includes() {
+  grep -rnE '^ *# *include "[a-z_]+/' daemon/*/ --include='*.h' --include='*.cc' |
+    awk -F: -v order="$order" -v forbidden="$forbidden" '
+      BEGIN {
+        for (i = split(order, folders, " "); i > 0; i--) rank[folders[i]] = i
+        for (i = split(forbidden, pairs, " "); i > 0; i--) never[pairs[i]]
+      }
+      {
+        split($1, path, "/"); from = path[2]
+        split($3, quoted, "\""); split(quoted[2], target, "/"); to = target[1]
+        if (!(to in rank)) next
+        if (!(from in rank)) print $1 ": folder " from "/ has no place in the order of this script"
+        else if (rank[to] > rank[from]) print $1 ":" $2 ": includes " to "/, which comes after " from "/"
+        else if ((from ":" to) in never) print $1 ":" $2 ": " from "/ must not know " to "/"
+      }'
 }
 
-while IFS=: read -r file _ line; do
-  folder=$(cut -d/ -f2 <<<"$file")
-  [[ $file == daemon/*/* ]] || continue
-  target=$(sed -E 's/.*"([a-z_]+)\/.*/\1/' <<<"$line")
-  [[ " ${order[*]} " == *" $target "* ]] || continue
-  [ "$(rank "$target")" -le "$(rank "$folder")" ] || offence "$file includes $target/, which comes after $folder/"
-  [[ " ${forbidden[*]} " != *" $folder:$target "* ]] || offence "$file includes $target/: $folder/ must not know it"
-done < <(grep -rnE '^#include "[a-z_]+/' daemon --include='*.h' --include='*.cc')
+empty_names() {
+  git ls-files daemon snapshotter bpf kmod-tools | grep -iE '(^|[/_])(util|helper|manager|common|misc)s?\.(cc|h|c)$' |
+    sed 's/$/: the name says nothing/' || true
+}
 
-while read -r file; do offence "$file: the name says nothing"; done < <(
-  git ls-files daemon snapshotter bpf | grep -iE '(util|helper|manager|common|misc)s?\.(cc|h|c)$' || true)
+# Every header is the only include of a program of its own.
+headers_alone() {
+  git ls-files 'daemon/*.h' 'snapshotter/*.h' | xargs -r -P "$(nproc)" -I{} sh -c \
+    'echo "#include \"{}\"" | g++ -std=c++20 -fsyntax-only -w -I. -Idaemon -Isnapshotter -x c++ - >/dev/null 2>&1 || echo "{}: does not compile alone"'
+}
 
-alone() { g++ -std=c++20 -fsyntax-only -Idaemon -x c++ -include "$1" /dev/null 2>/dev/null || echo "$1 does not compile alone"; }
-export -f alone
-if [ "${1:-}" != --fast ]; then
-  while read -r line; do offence "$line"; done < <(
-    git ls-files 'daemon/*.h' | xargs -P "$(nproc)" -I{} bash -c 'alone {}')
-fi
-exit $failed
+found=$(wrong_includes; empty_names; [ "${1:-}" = --fast ] || headers_alone)
+[ -z "$found" ] || { echo "$found"; exit 1; }

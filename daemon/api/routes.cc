@@ -16,7 +16,8 @@ class Body {
 
   std::string text(const char* name) {
     const auto found = x_body.find(name);
-    if (found == x_body.end() || !found->is_string() || found->get_ref<const std::string&>().empty()) {
+    if (found == x_body.end() || !found->is_string() ||
+        found->get_ref<const std::string&>().empty()) {
       return fail(std::string("the field \"") + name + "\" must be a non-empty string"), "";
     }
     return found->get<std::string>();
@@ -25,7 +26,8 @@ class Body {
   bool flag(const char* name) {
     const auto found = x_body.find(name);
     if (found == x_body.end()) return false;
-    if (!found->is_boolean()) return fail(std::string("the field \"") + name + "\" must be true or false"), false;
+    if (!found->is_boolean())
+      return fail(std::string("the field \"") + name + "\" must be true or false"), false;
     return found->get<bool>();
   }
 
@@ -33,7 +35,9 @@ class Body {
 
   std::optional<Digest> optional_digest(const char* name) {
     const auto found = x_body.find(name);
-    if (found == x_body.end() || (found->is_string() && found->get_ref<const std::string&>().empty())) return std::nullopt;
+    if (found == x_body.end() ||
+        (found->is_string() && found->get_ref<const std::string&>().empty()))
+      return std::nullopt;
     return digest(name);
   }
 
@@ -41,8 +45,10 @@ class Body {
     std::vector<Digest> list;
     const auto found = x_body.find(name);
     if (found == x_body.end()) return list;
-    if (!found->is_array()) return fail(std::string("the field \"") + name + "\" must be an array"), list;
-    for (const json& item : *found) list.push_back(parse(item.is_string() ? item.get<std::string>() : "", name));
+    if (!found->is_array())
+      return fail(std::string("the field \"") + name + "\" must be an array"), list;
+    for (const json& item : *found)
+      list.push_back(parse(item.is_string() ? item.get<std::string>() : "", name));
     return list;
   }
 
@@ -65,7 +71,8 @@ class Body {
 Result<std::string> query_value(const ApiRequest& request, const char* name) {
   const auto found = request.query.find(name);
   if (found == request.query.end() || found->second.empty()) {
-    return make_error(Errc::kInvalid, std::string("the query parameter \"") + name + "\" is missing");
+    return make_error(Errc::kInvalid,
+                      std::string("the query parameter \"") + name + "\" is missing");
   }
   return found->second;
 }
@@ -83,9 +90,12 @@ json image_json(const ImageSummary& image) {
 
 const char* state_name(LayerProgress::State state) {
   switch (state) {
-    case LayerProgress::State::kWaiting: return "waiting";
-    case LayerProgress::State::kFetching: return "fetching";
-    case LayerProgress::State::kReady: return "ready";
+    case LayerProgress::State::kWaiting:
+      return "waiting";
+    case LayerProgress::State::kFetching:
+      return "fetching";
+    case LayerProgress::State::kReady:
+      return "ready";
   }
   return "?";
 }
@@ -103,7 +113,8 @@ Images::Progress layer_progress(ApiProgress progress) {
 uint64_t memory_bytes(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(field + ":")) return std::strtoull(line.c_str() + field.size() + 1, nullptr, 10) * 1024;
+    if (line.starts_with(field + ":"))
+      return std::strtoull(line.c_str() + field.size() + 1, nullptr, 10) * 1024;
   }
   return 0;
 }
@@ -116,8 +127,10 @@ Task<Result<json>> post_layers(Engine& engine, ApiRequest request, ApiProgress) 
   const auto manifest = body.optional_digest("manifest_digest");
   auto hint = body.digests("layers");
   CO_TRY(body.outcome());
-  CO_TRY(prepared, co_await engine.images.prepare_layer(ref, manifest, layer, std::move(hint), holder));
-  co_return json{{"layer", layer.to_string()}, {"format", prepared.record.format}, {"lazy", prepared.lazy}};
+  CO_TRY(prepared,
+         co_await engine.images.prepare_layer(ref, manifest, layer, std::move(hint), holder));
+  co_return json{
+      {"layer", layer.to_string()}, {"format", prepared.record.format}, {"lazy", prepared.lazy}};
 }
 
 Task<Result<json>> post_imports(Engine& engine, ApiRequest request, ApiProgress) {
@@ -147,7 +160,8 @@ Task<Result<json>> delete_holders(Engine& engine, ApiRequest request, ApiProgres
 
 Task<Result<json>> get_holders(Engine& engine, ApiRequest request, ApiProgress) {
   const std::string prefix = request.query["prefix"];
-  CO_TRY(names, co_await engine.workers.run(Priority::kOnDemand, [&] { return engine.store.holders(prefix); }));
+  CO_TRY(names, co_await engine.workers.run(Priority::kOnDemand,
+                                            [&] { return engine.store.holders(prefix); }));
   co_return json{{"holders", names}};
 }
 
@@ -177,7 +191,8 @@ Task<Result<json>> post_mounts(Engine& engine, ApiRequest request, ApiProgress p
   const std::string ref = body.text("ref");
   const std::string target = body.text("target");
   CO_TRY(body.outcome());
-  if (!target.starts_with("/")) co_return make_error(Errc::kInvalid, "the target must be an absolute path");
+  if (!target.starts_with("/"))
+    co_return make_error(Errc::kInvalid, "the target must be an absolute path");
   CO_TRY(image, co_await engine.images.mount(ref, target, layer_progress(std::move(progress))));
   co_return json{{"image", image_json(image)}, {"target", target}};
 }
@@ -192,7 +207,9 @@ Task<Result<json>> chains_json(Engine& engine) {
   json list = json::array();
   for (const ChainStatus& chain : engine.chains.status()) {
     const Digest id = chain.record.id;
-    CO_TRY(holders, co_await engine.workers.run(Priority::kOnDemand, [&engine, id] { return engine.store.chain_holders(id); }));
+    CO_TRY(holders, co_await engine.workers.run(Priority::kOnDemand, [&engine, id] {
+      return engine.store.chain_holders(id);
+    }));
     list.push_back({{"chain", id.to_string()},
                     {"mountpoint", chain.mountpoint},
                     {"layers", chain.record.layers.size()},
@@ -229,7 +246,8 @@ Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
       {"door_reason", engine.door_reason},
       {"chains", std::move(chains)},
       {"segments", segments_json(engine)},
-      {"events", {{"answered", door.answered}, {"denied", door.denied}, {"recovered", door.recovered}}},
+      {"events",
+       {{"answered", door.answered}, {"denied", door.denied}, {"recovered", door.recovered}}},
       {"fetch",
        {{"bytes", http.body_bytes},
         {"requests", http.requests},
@@ -239,12 +257,14 @@ Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
         {"retries", fetch.retries},
         {"digest_mismatches", fetch.digest_mismatches}}},
       {"worker_restarts", kept.worker_starts.load() > 0 ? kept.worker_starts.load() - 1 : 0},
-      {"memory", {{"rss_bytes", memory_bytes("VmRSS")}, {"peak_rss_bytes", memory_bytes("VmHWM")}}}};
+      {"memory",
+       {{"rss_bytes", memory_bytes("VmRSS")}, {"peak_rss_bytes", memory_bytes("VmHWM")}}}};
 }
 
 Task<Result<json>> get_pool(Engine& engine, ApiRequest, ApiProgress) {
   CO_TRY(totals, co_await engine.pool.totals());
-  CO_TRY(images, co_await engine.workers.run(Priority::kOnDemand, [&engine] { return engine.store.images(); }));
+  CO_TRY(images, co_await engine.workers.run(Priority::kOnDemand,
+                                             [&engine] { return engine.store.images(); }));
   co_return json{{"chunks", totals.catalog.chunks},
                  {"bytes", totals.catalog.bytes},
                  {"present_bytes", totals.present_bytes},
@@ -262,16 +282,22 @@ Task<Result<json>> post_checks(Engine& engine, ApiRequest request, ApiProgress p
   Body body(request.body);
   const bool repair = body.flag("repair");
   CO_TRY(body.outcome());
-  const std::function<void(uint64_t, uint64_t)> report_progress = [progress](uint64_t checked, uint64_t total) {
+  const std::function<void(uint64_t, uint64_t)> report_progress = [progress](uint64_t checked,
+                                                                             uint64_t total) {
     progress({{"checked_bytes", checked}, {"total_bytes", total}});
   };
   CO_TRY(report, co_await engine.pool.check(repair, report_progress));
   json bad = json::array();
   for (const CheckReport::Bad& one : report.bad) {
-    json item{{"digest", one.digest.to_string()}, {"segment", one.segment}, {"offset", one.offset}, {"bytes", one.bytes}};
+    json item{{"digest", one.digest.to_string()},
+              {"segment", one.segment},
+              {"offset", one.offset},
+              {"bytes", one.bytes}};
     if (repair) {
-      // At once, not on the next touch: a mount made while the segment was complete raises no events for it.
-      auto outcome = co_await engine.pool.ensure(one.segment, {one.offset, one.bytes}, Priority::kOnDemand);
+      // At once, not on the next touch: a mount made while the segment was complete raises no
+      // events for it.
+      auto outcome =
+          co_await engine.pool.ensure(one.segment, {one.offset, one.bytes}, Priority::kOnDemand);
       item["repaired"] = outcome.ok();
       if (!outcome.ok()) item["error"] = outcome.error().to_string();
     }
@@ -295,17 +321,24 @@ std::vector<ApiRoute> make_routes(Engine& engine) {
     Handler handler;
   };
   static constexpr Row kTable[] = {
-      {"POST", "/v1/layers", false, post_layers},     {"POST", "/v1/imports", false, post_imports},
-      {"POST", "/v1/chains", false, post_chains},     {"GET", "/v1/holders", false, get_holders},
-      {"DELETE", "/v1/holders", false, delete_holders}, {"POST", "/v1/pulls", true, post_pulls},
-      {"GET", "/v1/images", false, get_images},       {"DELETE", "/v1/images", false, delete_images},
-      {"POST", "/v1/mounts", true, post_mounts},      {"DELETE", "/v1/mounts", false, delete_mounts},
-      {"GET", "/v1/status", false, get_status},       {"GET", "/v1/pool", false, get_pool},
+      {"POST", "/v1/layers", false, post_layers},
+      {"POST", "/v1/imports", false, post_imports},
+      {"POST", "/v1/chains", false, post_chains},
+      {"GET", "/v1/holders", false, get_holders},
+      {"DELETE", "/v1/holders", false, delete_holders},
+      {"POST", "/v1/pulls", true, post_pulls},
+      {"GET", "/v1/images", false, get_images},
+      {"DELETE", "/v1/images", false, delete_images},
+      {"POST", "/v1/mounts", true, post_mounts},
+      {"DELETE", "/v1/mounts", false, delete_mounts},
+      {"GET", "/v1/status", false, get_status},
+      {"GET", "/v1/pool", false, get_pool},
       {"POST", "/v1/checks", true, post_checks},
   };
   std::vector<ApiRoute> routes;
   for (const Row& row : kTable) {
-    routes.push_back({row.method, row.path, row.streaming, [&engine, handler = row.handler](ApiRequest request, ApiProgress progress) {
+    routes.push_back({row.method, row.path, row.streaming,
+                      [&engine, handler = row.handler](ApiRequest request, ApiProgress progress) {
                         return handler(engine, std::move(request), std::move(progress));
                       }});
   }

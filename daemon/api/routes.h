@@ -1,4 +1,5 @@
-// The routes of api/protocol.md over the engine. Handlers run on the loop thread; they hold no state of their own.
+// The routes of api/protocol.md over the engine. Handlers run on the loop thread; they hold no
+// state of their own.
 #pragma once
 
 #include <chrono>

@@ -1,14 +1,18 @@
-// EROFS metadata image writer: one file-system image without data blocks; every regular file's data is a list of chunk
-// indexes into device slots, one device per pool segment. Computes the whole layout first, then emits and checks that
-// both agree. Same tree and options give the same bytes, bit for bit. Pure; any thread, one call at a time per sink.
+// EROFS metadata image writer: one file-system image without data blocks; every regular file's data
+// is a list of chunk indexes into device slots, one device per pool segment. Computes the whole
+// layout first, then emits and checks that both agree. Same tree and options give the same bytes,
+// bit for bit. Pure; any thread, one call at a time per sink.
 //
-//   source   Linux fs/erofs/erofs_fs.h (5.19 - 6.18). Superblock checksummed; extended (64-byte) inodes; directories and
-//            symlinks FLAT_INLINE/FLAT_PLAIN; xattrs inline, values used more than once shared; regular files
-//            CHUNK_BASED with 8-byte indexes; empty files FLAT_PLAIN.
-//   holes    no null chunk index is written (kernels 6.1 and 6.12 mishandle them): holes point at device `zero_segment`
+//   source   Linux fs/erofs/erofs_fs.h (5.19 - 6.18). Superblock checksummed; extended (64-byte)
+//   inodes; directories and
+//            symlinks FLAT_INLINE/FLAT_PLAIN; xattrs inline, values used more than once shared;
+//            regular files CHUNK_BASED with 8-byte indexes; empty files FLAT_PLAIN.
+//   holes    no null chunk index is written (kernels 6.1 and 6.12 mishandle them): holes point at
+//   device `zero_segment`
 //            whose first chunk_bytes bytes are a hole of a sparse file.
 //   opaque   a node with `opaque` gets xattr trusted.overlay.opaque=y.
-//   limits   names <= 255 bytes, 65535 devices, 16 TiB per device, 4 GiB of metadata; beyond: kInvalid naming the path.
+//   limits   names <= 255 bytes, 65535 devices, 16 TiB per device, 4 GiB of metadata; beyond:
+//   kInvalid naming the path.
 #pragma once
 
 #include <array>
@@ -24,8 +28,8 @@ namespace dedup {
 
 struct ErofsOptions {
   std::array<std::byte, 16> uuid{};
-  int64_t build_seconds = 0;         // superblock build time
-  uint32_t zero_segment = 0;         // pool segment that holes point at
+  int64_t build_seconds = 0;  // superblock build time
+  uint32_t zero_segment = 0;  // pool segment that holes point at
   // Bytes of the segment file, for the device table; 0 for an unknown id is an error.
   std::function<uint64_t(uint32_t segment)> segment_bytes;
 };
@@ -39,6 +43,7 @@ struct ErofsImage {
 // Receives the image front to back, no gaps.
 using ErofsSink = std::function<Result<void>(std::span<const std::byte>)>;
 
-Result<ErofsImage> write_erofs(const ImageTree& tree, const ErofsOptions& options, const ErofsSink& sink);
+Result<ErofsImage> write_erofs(const ImageTree& tree, const ErofsOptions& options,
+                               const ErofsSink& sink);
 
 }  // namespace dedup

@@ -1,6 +1,6 @@
-// ImageTree: the layers of a chain merged into one tree, bottom to top, with whiteouts and opaque directories applied.
-// Nodes borrow inodes from the layers, which are kept alive by shared_ptr. Built by merge_layers; read-only afterwards;
-// any thread.
+// ImageTree: the layers of a chain merged into one tree, bottom to top, with whiteouts and opaque
+// directories applied. Nodes borrow inodes from the layers, which are kept alive by shared_ptr.
+// Built by merge_layers; read-only afterwards; any thread.
 #pragma once
 
 #include <memory>
@@ -26,9 +26,9 @@ struct TreeChild {
 };
 
 struct TreeNode {
-  const Inode* inode = nullptr;  // attributes, size, xattrs, link target
-  uint32_t layer = 0;            // whose extents and slots the inode's first_extent points into
-  bool opaque = false;           // only with keep_whiteouts: must stay visible to overlayfs
+  const Inode* inode = nullptr;     // attributes, size, xattrs, link target
+  uint32_t layer = 0;               // whose extents and slots the inode's first_extent points into
+  bool opaque = false;              // only with keep_whiteouts: must stay visible to overlayfs
   std::vector<TreeChild> children;  // sorted bytewise
 };
 
@@ -39,17 +39,18 @@ struct ImageTree {
 
 enum class Whiteouts : uint8_t {
   kApply,  // the chain is complete: whiteouts delete and disappear
-  kKeep,   // the tree will lie over other overlay lowerdirs: remaining whiteouts and opaque marks stay in the tree
+  kKeep,   // the tree will lie over other overlay lowerdirs: remaining whiteouts and opaque marks
+           // stay in the tree
 };
 
 // Merges layers[0] (bottom) .. layers.back() (top).
-//   A directory over a directory merges unless opaque; its attributes come from the topmost layer where it is not
-//   implicit. Anything else replaces what is below. Hard links keep the link count their layer gave them: overlayfs
-//   shows the same.
-//   errors  kInvalid when layers is empty.
+//   A directory over a directory merges unless opaque; its attributes come from the topmost layer
+//   where it is not implicit. Anything else replaces what is below. Hard links keep the link count
+//   their layer gave them: overlayfs shows the same. errors  kInvalid when layers is empty.
 Result<ImageTree> merge_layers(std::vector<PlacedLayer> layers, Whiteouts whiteouts);
 
-// Path of a node from the root, "/a/b" (of one of its names when hard-linked). Walks the whole tree: for error texts.
+// Path of a node from the root, "/a/b" (of one of its names when hard-linked). Walks the whole
+// tree: for error texts.
 std::string tree_path(const ImageTree& tree, uint32_t node);
 
 }  // namespace dedup

@@ -1,5 +1,6 @@
-// Decompression of layer streams (gzip with many members, zstd with many frames, none) and of single chunks. Pure; one
-// Inflater belongs to one thread at a time. gzip uses ISA-L; every gzip trailer (crc32, isize) is checked.
+// Decompression of layer streams (gzip with many members, zstd with many frames, none) and of
+// single chunks. Pure; one Inflater belongs to one thread at a time. gzip uses ISA-L; every gzip
+// trailer (crc32, isize) is checked.
 #pragma once
 
 #include <functional>
@@ -26,9 +27,11 @@ class Inflater {
   ~Inflater();
   Inflater(Inflater&&) noexcept;
 
-  // Decodes the next piece of the blob. Errors: kCorruption with the blob offset; the sink's own error, unchanged.
+  // Decodes the next piece of the blob. Errors: kCorruption with the blob offset; the sink's own
+  // error, unchanged.
   Result<void> feed(std::span<const std::byte> piece, const Sink& sink);
-  // The blob ended: kCorruption when inside a member or frame. Trailing zero padding after gzip is accepted.
+  // The blob ended: kCorruption when inside a member or frame. Trailing zero padding after gzip is
+  // accepted.
   Result<void> finish();
 
  private:
@@ -36,9 +39,11 @@ class Inflater {
   std::unique_ptr<State> x_state;
 };
 
-// Decodes one chunk: `stored` are the blob bytes [blob_offset, +blob_bytes), `out` receives exactly chunk.bytes bytes.
-// Decoding stops as soon as they are there: what trails in the member is ignored (eStargz). Not verified here.
+// Decodes one chunk: `stored` are the blob bytes [blob_offset, +blob_bytes), `out` receives exactly
+// chunk.bytes bytes. Decoding stops as soon as they are there: what trails in the member is ignored
+// (eStargz). Not verified here.
 //   errors  kCorruption when the data is bad or too short.
-Result<void> inflate_chunk(const Chunk& chunk, std::span<const std::byte> stored, std::span<std::byte> out);
+Result<void> inflate_chunk(const Chunk& chunk, std::span<const std::byte> stored,
+                           std::span<std::byte> out);
 
 }  // namespace dedup

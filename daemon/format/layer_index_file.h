@@ -1,6 +1,6 @@
-// The on-disk form of a placed layer (LayerIndex + slots): magic, version, little-endian counts and records, sha256 of
-// everything before it at the end. Written and read only by this node, yet read as hostile: a file from a torn disk must
-// be refused, never crash. Pure; any thread.
+// The on-disk form of a placed layer (LayerIndex + slots): magic, version, little-endian counts and
+// records, sha256 of everything before it at the end. Written and read only by this node, yet read
+// as hostile: a file from a torn disk must be refused, never crash. Pure; any thread.
 #pragma once
 
 #include <span>
@@ -18,7 +18,8 @@ struct LayerIndexFile {
 };
 
 Bytes encode_layer_index(const LayerIndex& index, std::span<const Slot> slots);
-// errors  kCorruption (magic, digest, counts, references out of range), kUnsupported (newer version).
+// errors  kCorruption (magic, digest, counts, references out of range), kUnsupported (newer
+// version).
 Result<LayerIndexFile> decode_layer_index(std::span<const std::byte> file);
 
 }  // namespace dedup

@@ -11,8 +11,8 @@
 
 namespace dedup {
 
-Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, FanotifyDoor& door, KeptLink& link,
-               ChainOptions options)
+Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
+               FanotifyDoor& door, KeptLink& link, ChainOptions options)
     : x_ring(ring),
       x_workers(workers),
       x_log(log),
@@ -53,16 +53,19 @@ Result<void> Chains::recover(bool fresh) {
   }
   for (const KeptLink::Kept& kept : x_link.kept()) {
     if (x_attached.contains(kept.segment)) continue;
-    // Marked by a worker that died before it mounted; attaching first makes the mark known, so that it can be removed.
+    // Marked by a worker that died before it mounted; attaching first makes the mark known, so that
+    // it can be removed.
     TRY(x_door.attach(kept.segment, kept.fd));
     x_attached.insert(kept.segment);
     detach_unused({kept.segment});
   }
   if (fresh && !x_attached.empty()) {
-    x_log.error("mounts were in use while no dedupd ran; dropping the page cache",
-                {{"segments", x_attached.size()}, {"advice", "restart containers that ran meanwhile"}});
+    x_log.error(
+        "mounts were in use while no dedupd ran; dropping the page cache",
+        {{"segments", x_attached.size()}, {"advice", "restart containers that ran meanwhile"}});
     const UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
-    if (drop.valid() && ::write(drop.get(), "1", 1) != 1) x_log.warn("page cache could not be dropped");
+    if (drop.valid() && ::write(drop.get(), "1", 1) != 1)
+      x_log.warn("page cache could not be dropped");
   }
   return {};
 }
@@ -74,10 +77,13 @@ Task<void> Chains::remount_held() {
     co_return;
   }
   for (const ChainRecord& record : *records) {
-    auto holders = co_await x_workers.run(Priority::kOnDemand, [this, id = record.id] { return x_store.chain_holders(id); });
+    auto holders = co_await x_workers.run(
+        Priority::kOnDemand, [this, id = record.id] { return x_store.chain_holders(id); });
     if (!holders.ok() || holders->empty()) continue;
     auto outcome = co_await mount(record.layers, record.keep_whiteouts);
-    if (!outcome.ok()) x_log.error("a held chain cannot be mounted", {{"chain", record.id.hex()}, {"error", outcome.error()}});
+    if (!outcome.ok())
+      x_log.error("a held chain cannot be mounted",
+                  {{"chain", record.id.hex()}, {"error", outcome.error()}});
   }
 }
 
@@ -103,13 +109,17 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
   const auto started = std::chrono::steady_clock::now();
   const Digest id = record.id;
   Live live{std::move(record), false};
-  // While a container still reads the last superblock, its metadata file is mounted again: one file per chain, so that
-  // metadata_image_in_use speaks of all its superblocks.
+  // While a container still reads the last superblock, its metadata file is mounted again: one file
+  // per chain, so that metadata_image_in_use speaks of all its superblocks.
   const auto lingering = x_live.find(id);
-  if (lingering != x_live.end()) live = lingering->second;
-  else CO_TRY(co_await build(live.record, live.probes));
-  // A death from here on leaves a record that recover() finds, before anything could be mounted without its marks.
-  CO_TRY(co_await x_workers.run(Priority::kOnDemand, [this, &live] { return x_store.put_chain(live.record); }));
+  if (lingering != x_live.end())
+    live = lingering->second;
+  else
+    CO_TRY(co_await build(live.record, live.probes));
+  // A death from here on leaves a record that recover() finds, before anything could be mounted
+  // without its marks.
+  CO_TRY(co_await x_workers.run(Priority::kOnDemand,
+                                [this, &live] { return x_store.put_chain(live.record); }));
   for (const SegmentId segment : live.record.segments) CO_TRY(attach(segment));
   auto outcome = co_await mount_image(live.record);
   if (outcome.ok()) {
@@ -121,27 +131,28 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
     detach_unused(live.record.segments);
   }
   if (!outcome.ok()) co_return std::move(outcome).error();
-  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started);
-  x_log.info("mounted", {{"chain", id.hex()}, {"mountpoint", mountpoint(id)}, {"ms", took.count()}});
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - started);
+  x_log.info("mounted",
+             {{"chain", id.hex()}, {"mountpoint", mountpoint(id)}, {"ms", took.count()}});
   co_return mountpoint(id);
 }
 
 // Writes the metadata image; fills in record.segments and the files to probe.
 Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes) {
   std::map<SegmentId, uint64_t> segment_bytes{{kZeroSegment, kZeroSegmentBytes}};
-  for (const auto& segment : x_pool.segments()) segment_bytes.emplace(segment->id(), segment->header().data_bytes);
+  for (const auto& segment : x_pool.segments())
+    segment_bytes.emplace(segment->id(), segment->header().data_bytes);
   const std::string path = image_path(record.id);
   const Whiteouts whiteouts = record.keep_whiteouts ? Whiteouts::kKeep : Whiteouts::kApply;
-  CO_TRY(image, co_await x_workers.run(
-                    Priority::kOnDemand,
-                    [&]() -> Result<MetadataImage> {
-                      std::vector<PlacedLayer> layers;
-                      for (const Digest& digest : record.layers) {
-                        TRY(layer, load_layer_index(x_pool.options().directory, digest));
-                        layers.push_back(std::move(layer));
-                      }
-                      return build_metadata_image(std::move(layers), whiteouts, record.id, segment_bytes, path);
-                    }));
+  CO_TRY(image, co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<MetadataImage> {
+    std::vector<PlacedLayer> layers;
+    for (const Digest& digest : record.layers) {
+      TRY(layer, load_layer_index(x_pool.options().directory, digest));
+      layers.push_back(std::move(layer));
+    }
+    return build_metadata_image(std::move(layers), whiteouts, record.id, segment_bytes, path);
+  }));
   record.segments = std::move(image.devices);
   probes = std::move(image.probes);
   co_return Result<void>();
@@ -150,7 +161,8 @@ Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeF
 Task<Result<void>> Chains::mount_image(const ChainRecord& record) {
   std::vector<std::string> devices;
   const std::string segments_directory = x_pool.options().directory + "/segments";
-  for (const SegmentId segment : record.segments) devices.push_back(Segment::data_path(segments_directory, segment));
+  for (const SegmentId segment : record.segments)
+    devices.push_back(Segment::data_path(segments_directory, segment));
   const std::string image = image_path(record.id);
   const std::string target = mountpoint(record.id);
   co_return co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<void> {
@@ -164,7 +176,8 @@ Task<Result<void>> Chains::probe(Digest chain) {
   for (const auto& [segment, file] : probes) {
     const auto target = x_pool.segment(segment);
     if (target == nullptr || target->complete() || !x_attached.contains(segment)) continue;
-    auto outcome = co_await x_door.probe(mountpoint(chain) + file.path, file.file_offset, segment, file.segment_offset);
+    auto outcome = co_await x_door.probe(mountpoint(chain) + file.path, file.file_offset, segment,
+                                         file.segment_offset);
     // A segment that became complete meanwhile has lost its mark and raises nothing, rightly.
     if (!outcome.ok() && !target->complete()) co_return outcome;
   }
@@ -192,7 +205,8 @@ void Chains::detach_unused(const std::vector<uint32_t>& segments) {
     if (segment_in_use(id) || x_attached.erase(id) == 0) continue;
     auto outcome = x_door.detach(id);
     if (outcome.ok()) outcome = x_link.drop(id);
-    if (!outcome.ok()) x_log.warn("mark could not be removed", {{"segment", id}, {"error", outcome.error()}});
+    if (!outcome.ok())
+      x_log.warn("mark could not be removed", {{"segment", id}, {"error", outcome.error()}});
   }
 }
 
@@ -200,7 +214,9 @@ void Chains::segment_complete(const std::shared_ptr<Segment>& segment) {
   if (x_attached.erase(segment->id()) == 0) return;
   auto outcome = x_door.detach(segment->id());
   if (outcome.ok()) outcome = x_link.drop(segment->id());
-  if (!outcome.ok()) x_log.warn("mark could not be removed", {{"segment", segment->id()}, {"error", outcome.error()}});
+  if (!outcome.ok())
+    x_log.warn("mark could not be removed",
+               {{"segment", segment->id()}, {"error", outcome.error()}});
 }
 
 // Leaves the chain in x_live while something still reads its superblock.
@@ -225,7 +241,8 @@ Task<void> Chains::unmount_chain(Digest chain) {
 }
 
 Task<void> Chains::collect() {
-  auto unheld = co_await x_workers.run(Priority::kBackground, [this] { return x_store.unheld_chains(); });
+  auto unheld =
+      co_await x_workers.run(Priority::kBackground, [this] { return x_store.unheld_chains(); });
   if (!unheld.ok()) {
     x_log.error("chains cannot be listed", {{"error", unheld.error()}});
     co_return;
@@ -233,9 +250,13 @@ Task<void> Chains::collect() {
   for (const Digest& chain : *unheld) {
     if (x_pending.contains(chain)) continue;
     if (x_live.contains(chain)) co_await unmount_chain(chain);
-    if (x_live.contains(chain)) continue;  // a container still reads it; its layers stay until it is gone
-    auto outcome = co_await x_workers.run(Priority::kBackground, [this, chain] { return x_store.remove_chain(chain); });
-    if (!outcome.ok()) x_log.error("chain cannot be forgotten", {{"chain", chain.hex()}, {"error", outcome.error()}});
+    if (x_live.contains(chain))
+      continue;  // a container still reads it; its layers stay until it is gone
+    auto outcome = co_await x_workers.run(Priority::kBackground,
+                                          [this, chain] { return x_store.remove_chain(chain); });
+    if (!outcome.ok())
+      x_log.error("chain cannot be forgotten",
+                  {{"chain", chain.hex()}, {"error", outcome.error()}});
   }
 }
 
@@ -267,10 +288,12 @@ Task<void> Chains::complete_in_use(std::chrono::milliseconds timeout) {
   const std::set<SegmentId> segments = x_attached;
   for (const SegmentId id : segments) {
     const auto segment = x_pool.segment(id);
-    for (uint64_t at = 0; segment != nullptr && at < segment->header().data_bytes; at += kStepBytes) {
+    for (uint64_t at = 0; segment != nullptr && at < segment->header().data_bytes;
+         at += kStepBytes) {
       if (std::chrono::steady_clock::now() >= deadline) co_return;
       auto outcome = co_await x_pool.ensure(id, {at, kStepBytes}, Priority::kBackground);
-      if (!outcome.ok()) break;  // logged by the fetcher; close_against_readers deals with what is missing
+      if (!outcome.ok())
+        break;  // logged by the fetcher; close_against_readers deals with what is missing
     }
   }
 }
@@ -281,11 +304,14 @@ void Chains::close_against_readers() {
     if (segment == nullptr || segment->complete()) continue;
     uint64_t safe_bytes = segment->header().data_bytes;
     for (size_t i = segment->piece_count(); i-- > 0;) {
-      if (segment->state(i) == PieceState::kMissing) safe_bytes = round_down(segment->piece(i).offset, kPoolBlockBytes);
+      if (segment->state(i) == PieceState::kMissing)
+        safe_bytes = round_down(segment->piece(i).offset, kPoolBlockBytes);
     }
-    x_log.error("segment is closed against readers until dedupd runs again", {{"segment", id}, {"safe_bytes", safe_bytes}});
+    x_log.error("segment is closed against readers until dedupd runs again",
+                {{"segment", id}, {"safe_bytes", safe_bytes}});
     if (::ftruncate(segment->data_fd(), static_cast<off_t>(safe_bytes)) != 0) {
-      x_log.error("segment cannot be cut", {{"segment", id}, {"error", errno_error(errno, "ftruncate")}});
+      x_log.error("segment cannot be cut",
+                  {{"segment", id}, {"error", errno_error(errno, "ftruncate")}});
     }
   }
 }

@@ -1,6 +1,7 @@
-// Chains: the mounts of this node: each distinct chain of layers is merged into one metadata image and mounted once, shared
-// by every container. Keeps the order that fanotify demands: marks before the mount, a probe before anyone learns of it,
-// marks removed only when the superblock is really gone. Owned by main; loop thread.
+// Chains: the mounts of this node: each distinct chain of layers is merged into one metadata image
+// and mounted once, shared by every container. Keeps the order that fanotify demands: marks before
+// the mount, a probe before anyone learns of it, marks removed only when the superblock is really
+// gone. Owned by main; loop thread.
 #pragma once
 
 #include <map>
@@ -30,18 +31,20 @@ struct ChainStatus {
 
 class Chains {
  public:
-  Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, FanotifyDoor& door, KeptLink& link,
-         ChainOptions options);
+  Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, FanotifyDoor& door,
+         KeptLink& link, ChainOptions options);
 
   static Digest id_of(const std::vector<Digest>& layers, bool keep_whiteouts);
 
-  // Before door.start(): finds the superblocks that outlived an earlier worker and marks their segments again.
-  // fresh: no keeper held the groups meanwhile, so readers may have seen holes; page cache is dropped after the marks.
+  // Before door.start(): finds the superblocks that outlived an earlier worker and marks their
+  // segments again. fresh: no keeper held the groups meanwhile, so readers may have seen holes;
+  // page cache is dropped after the marks.
   Result<void> recover(bool fresh);
   // After door.start(): mounts again what holders need and a reboot took away.
   Task<void> remount_held();
 
-  // The mount point of the chain, mounted and probed. Single flight per chain. The caller has made a holder for it.
+  // The mount point of the chain, mounted and probed. Single flight per chain. The caller has made
+  // a holder for it.
   Task<Result<std::string>> mount(std::vector<Digest> layers, bool keep_whiteouts);
 
   // Unmounts chains nobody holds and forgets those whose superblock is gone.
@@ -49,8 +52,8 @@ class Chains {
 
   // For a stop: unmounts what is idle; what containers still read is completed within `timeout`.
   Task<void> close(std::chrono::milliseconds timeout);
-  // Last of all, when no fetch runs any more: cuts segments that are in use and incomplete at their first missing piece, so
-  // that reads beyond give EIO, never zeros, once the groups are gone.
+  // Last of all, when no fetch runs any more: cuts segments that are in use and incomplete at their
+  // first missing piece, so that reads beyond give EIO, never zeros, once the groups are gone.
   void close_against_readers();
 
   void segment_complete(const std::shared_ptr<Segment>& segment);

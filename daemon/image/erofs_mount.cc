@@ -34,10 +34,13 @@ std::string kernel_message(int fs) {
 
 Error mount_error(int fs, int number, const std::string& image) {
   const std::string message = kernel_message(fs);
-  Error error = errno_error(number, "mount " + image + (message.empty() ? "" : " (" + message + ")"));
+  Error error =
+      errno_error(number, "mount " + image + (message.empty() ? "" : " (" + message + ")"));
   if (number == ENODEV || number == EOPNOTSUPP || number == ENOTBLK) {
     error.code = Errc::kUnsupported;
-    error.context += ": this kernel cannot mount EROFS from a file (needs 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE)";
+    error.context +=
+        ": this kernel cannot mount EROFS from a file (needs 6.12 with "
+        "CONFIG_EROFS_FS_BACKED_BY_FILE)";
   }
   return error;
 }
@@ -58,8 +61,8 @@ std::string unescape(const std::string& text) {
 
 }  // namespace
 
-Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices, const std::string& mountpoint,
-                         bool directio) {
+Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices,
+                         const std::string& mountpoint, bool directio) {
   const UniqueFd fs(static_cast<int>(::syscall(SYS_fsopen, "erofs", 1 /* FSOPEN_CLOEXEC */)));
   if (!fs.valid()) {
     Error error = errno_error(errno, "open the erofs file system type");
@@ -72,10 +75,13 @@ Result<void> mount_erofs(const std::string& image, const std::vector<std::string
     failed = failed || configure(fs.get(), kSetString, "device", device.c_str()) != 0;
   }
   if (directio) failed = failed || configure(fs.get(), kSetFlag, "directio", nullptr) != 0;
-  if (failed || configure(fs.get(), kCreate, nullptr, nullptr) != 0) return mount_error(fs.get(), errno, image);
-  const UniqueFd mounted(static_cast<int>(::syscall(SYS_fsmount, fs.get(), 1 /* FSMOUNT_CLOEXEC */, kMountReadOnly)));
+  if (failed || configure(fs.get(), kCreate, nullptr, nullptr) != 0)
+    return mount_error(fs.get(), errno, image);
+  const UniqueFd mounted(
+      static_cast<int>(::syscall(SYS_fsmount, fs.get(), 1 /* FSMOUNT_CLOEXEC */, kMountReadOnly)));
   if (!mounted.valid()) return mount_error(fs.get(), errno, image);
-  if (::syscall(SYS_move_mount, mounted.get(), "", AT_FDCWD, mountpoint.c_str(), kMoveFromEmptyPath) != 0) {
+  if (::syscall(SYS_move_mount, mounted.get(), "", AT_FDCWD, mountpoint.c_str(),
+                kMoveFromEmptyPath) != 0) {
     return errno_error(errno, "mount at " + mountpoint);
   }
   return {};
@@ -95,7 +101,8 @@ Result<void> bind_read_only(const std::string& source, const std::string& target
 
 Result<void> unmount(const std::string& mountpoint) {
   if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
-  if (errno == EBUSY) return make_error(Errc::kExists, mountpoint + " is busy: stop what uses it first");
+  if (errno == EBUSY)
+    return make_error(Errc::kExists, mountpoint + " is busy: stop what uses it first");
   if (errno == EINVAL) return make_error(Errc::kNotFound, mountpoint + " is not a mount point");
   return errno_error(errno, "unmount " + mountpoint);
 }

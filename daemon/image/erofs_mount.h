@@ -1,5 +1,6 @@
-// Kernel mounts of metadata images: file-backed EROFS (6.12+) with pool segments as devices, bind mounts of it, and the
-// question whether anyone still uses it. Blocking system calls; workers call them.
+// Kernel mounts of metadata images: file-backed EROFS (6.12+) with pool segments as devices, bind
+// mounts of it, and the question whether anyone still uses it. Blocking system calls; workers call
+// them.
 #pragma once
 
 #include <set>
@@ -13,9 +14,10 @@ namespace dedup {
 // Mounts `image` read-only at the existing directory `mountpoint`.
 //   devices  paths of the segment files in device-slot order
 //   directio EROFS reads segments with O_DIRECT: half the page cache, slower random reads
-//   errors   kUnsupported: this kernel cannot mount EROFS from files; kIo with the kernel's own message
-Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices, const std::string& mountpoint,
-                         bool directio);
+//   errors   kUnsupported: this kernel cannot mount EROFS from files; kIo with the kernel's own
+//   message
+Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices,
+                         const std::string& mountpoint, bool directio);
 Result<void> bind_read_only(const std::string& source, const std::string& target);
 // errors  kExists: busy; kNotFound: not a mount point.
 Result<void> unmount(const std::string& mountpoint);
@@ -23,9 +25,10 @@ Result<void> unmount(const std::string& mountpoint);
 // Mount points of this mount namespace (/proc/self/mountinfo).
 Result<std::set<std::string>> mount_points();
 
-// True while a superblock, of this or another mount namespace, overlay lowerdirs included, still reads `image`: overlayfs
-// keeps a superblock alive after its mount point is gone. Found out with a write lease, which the kernel grants only when
-// nobody else has the file open (fcntl(2), F_SETLEASE). A file that does not exist is not in use.
+// True while a superblock, of this or another mount namespace, overlay lowerdirs included, still
+// reads `image`: overlayfs keeps a superblock alive after its mount point is gone. Found out with a
+// write lease, which the kernel grants only when nobody else has the file open (fcntl(2),
+// F_SETLEASE). A file that does not exist is not in use.
 bool metadata_image_in_use(const std::string& image);
 
 }  // namespace dedup

@@ -9,18 +9,25 @@ namespace {
 
 constexpr size_t kMaxResolvedImages = 64;
 
-std::string image_holder(const std::string& ref) { return "image:" + ref; }
-std::string target_holder(const std::string& target) { return "mount:" + target; }
-// Keeps a layer that was prepared ahead until the snapshotter asks for it under its own holder, or the daemon restarts.
+std::string image_holder(const std::string& ref) {
+  return "image:" + ref;
+}
+std::string target_holder(const std::string& target) {
+  return "mount:" + target;
+}
+// Keeps a layer that was prepared ahead until the snapshotter asks for it under its own holder, or
+// the daemon restarts.
 constexpr std::string_view kHintPrefix = "hint:";
-std::string hint_holder(const Digest& layer) { return std::string(kHintPrefix) + layer.to_string(); }
+std::string hint_holder(const Digest& layer) {
+  return std::string(kHintPrefix) + layer.to_string();
+}
 
 constexpr std::chrono::seconds kCollectInterval{60};
 
 }  // namespace
 
-Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Locations& locations, Layers& layers,
-               Chains& chains)
+Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
+               Locations& locations, Layers& layers, Chains& chains)
     : x_ring(ring),
       x_workers(workers),
       x_log(log),
@@ -33,8 +40,10 @@ Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& s
 
 Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest) {
   const std::string key = reference.to_string() + "@" + (manifest ? manifest->to_string() : "");
-  if (const auto known = x_resolved.find(key); manifest && known != x_resolved.end()) co_return known->second;
-  CO_TRY(image, co_await x_locations.source(reference).resolve(reference, manifest, Platform::host()));
+  if (const auto known = x_resolved.find(key); manifest && known != x_resolved.end())
+    co_return known->second;
+  CO_TRY(image,
+         co_await x_locations.source(reference).resolve(reference, manifest, Platform::host()));
   if (manifest) {
     if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
     x_resolved.insert_or_assign(key, image);
@@ -54,36 +63,42 @@ Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
   CO_TRY(image, co_await resolve(reference, std::nullopt));
   const ImageRecord record{name, image.manifest_digest, [&image] {
                              std::vector<Digest> layers;
-                             for (const Descriptor& layer : image.manifest.layers) layers.push_back(layer.digest);
+                             for (const Descriptor& layer : image.manifest.layers)
+                               layers.push_back(layer.digest);
                              return layers;
                            }()};
   CO_TRY(co_await prepare_all(std::move(image), image_holder(name), std::move(progress)));
   CO_TRY(co_await on_worker([this, &record] { return x_store.put_image(record); }));
   // A tag that moved gives up the layers of its earlier image.
-  CO_TRY(co_await on_worker([this, &record] { return x_store.hold_only_layers(image_holder(record.ref), record.layers); }));
+  CO_TRY(co_await on_worker([this, &record] {
+    return x_store.hold_only_layers(image_holder(record.ref), record.layers);
+  }));
   CO_TRY(co_await collect_garbage());
   co_return co_await summarise(record);
 }
 
 Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, Progress progress) {
-  // Layers run side by side; the first error is the answer, but all are awaited: each is usable on its own afterwards.
+  // Layers run side by side; the first error is the answer, but all are awaited: each is usable on
+  // its own afterwards.
   struct Shared {
     Result<void> outcome;
   };
   auto shared = std::make_shared<Shared>();
   TaskScope scope;
-  auto one = [](Images* self, Reference reference, Descriptor layer, Digest diff_id, std::string owner, Progress report,
-                std::shared_ptr<Shared> result) -> Task<void> {
+  auto one = [](Images* self, Reference reference, Descriptor layer, Digest diff_id,
+                std::string owner, Progress report, std::shared_ptr<Shared> result) -> Task<void> {
     LayerProgress state{layer.digest, LayerProgress::State::kFetching, 0, layer.size};
     report(state);
     auto held = co_await self->hold(std::move(owner), layer.digest);
-    Result<PreparedLayer> prepared = held.ok() ? Result<PreparedLayer>(PreparedLayer{}) : Result<PreparedLayer>(held.error());
+    Result<PreparedLayer> prepared =
+        held.ok() ? Result<PreparedLayer>(PreparedLayer{}) : Result<PreparedLayer>(held.error());
     if (held.ok()) {
       Layers::Progress on_bytes = [report, state](uint64_t done) mutable {
         state.done_bytes = done;
         report(state);
       };
-      prepared = co_await self->x_layers.prepare(std::move(reference), layer, diff_id, std::move(on_bytes));
+      prepared = co_await self->x_layers.prepare(std::move(reference), layer, diff_id,
+                                                 std::move(on_bytes));
     }
     if (!prepared.ok()) {
       if (result->outcome.ok()) result->outcome = std::move(prepared).error();
@@ -97,7 +112,8 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
   for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
     const Descriptor& layer = image.manifest.layers[i];
     if (!seen.insert(layer.digest).second) continue;
-    scope.spawn(one(this, image.reference, layer, image.config.diff_ids[i], holder, progress, shared));
+    scope.spawn(
+        one(this, image.reference, layer, image.config.diff_ids[i], holder, progress, shared));
   }
   co_await scope.join();
   co_return shared->outcome;
@@ -114,7 +130,8 @@ Task<Result<ImageSummary>> Images::mount(std::string ref, std::string target, Pr
     known = std::move(pulled);
   }
   CO_TRY(points, co_await on_worker([] { return mount_points(); }));
-  if (points.contains(target)) co_return make_error(Errc::kExists, target + " is a mount point already");
+  if (points.contains(target))
+    co_return make_error(Errc::kExists, target + " is a mount point already");
   const std::string holder = target_holder(target);
   auto mountpoint = co_await mount_chain(known->layers, false, holder);
   Result<void> outcome;
@@ -136,7 +153,8 @@ Task<Result<ImageSummary>> Images::mount(std::string ref, std::string target, Pr
 
 Task<Result<void>> Images::unmount(std::string target) {
   CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
-  const bool ours = std::any_of(targets.begin(), targets.end(), [&target](const auto& t) { return t.target == target; });
+  const bool ours = std::any_of(targets.begin(), targets.end(),
+                                [&target](const auto& t) { return t.target == target; });
   if (!ours) co_return make_error(Errc::kNotFound, target + " is not a mount of dedupd");
   auto outcome = co_await on_worker([&] { return dedup::unmount(target); });
   if (!outcome.ok() && outcome.error().code != Errc::kNotFound) co_return outcome;
@@ -180,17 +198,20 @@ Task<Result<uint64_t>> Images::remove(std::string ref) {
   CO_TRY(reference, Reference::parse(ref));
   const std::string name = reference.to_string();
   CO_TRY(known, co_await on_worker([&] { return x_store.image(name); }));
-  if (!known) co_return make_error(Errc::kNotFound, "no image " + name + ": dedupctl images lists them");
+  if (!known)
+    co_return make_error(Errc::kNotFound, "no image " + name + ": dedupctl images lists them");
   CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
   for (const TargetRecord& target : targets) {
-    if (target.ref == name) co_return make_error(Errc::kExists, name + " is mounted at " + target.target);
+    if (target.ref == name)
+      co_return make_error(Errc::kExists, name + " is mounted at " + target.target);
   }
   CO_TRY(co_await on_worker([&] { return x_store.remove_image(name); }));
   co_return co_await release(image_holder(name));
 }
 
-Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional<Digest> manifest, Digest layer,
-                                                  std::vector<Digest> layer_hint, std::string holder) {
+Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional<Digest> manifest,
+                                                  Digest layer, std::vector<Digest> layer_hint,
+                                                  std::string holder) {
   CO_TRY(reference, Reference::parse(ref));
   CO_TRY(image, co_await resolve(reference, manifest));
   std::optional<size_t> wanted;
@@ -208,31 +229,38 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
   }
   CO_TRY(co_await hold(holder, layer));
   CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(layer)); }));
-  co_return co_await x_layers.prepare(reference, image.manifest.layers[*wanted], image.config.diff_ids[*wanted], [](uint64_t) {});
+  co_return co_await x_layers.prepare(reference, image.manifest.layers[*wanted],
+                                      image.config.diff_ids[*wanted], [](uint64_t) {});
 }
 
 // A hint only: its failure is met again, and reported, when the layer itself is asked for.
 Task<void> Images::prepare_quietly(Reference reference, Descriptor layer, Digest diff_id) {
   auto held = co_await hold(hint_holder(layer.digest), layer.digest);
   if (!held.ok()) co_return;
-  auto outcome = co_await x_layers.prepare(std::move(reference), std::move(layer), diff_id, [](uint64_t) {});
+  auto outcome =
+      co_await x_layers.prepare(std::move(reference), std::move(layer), diff_id, [](uint64_t) {});
   static_cast<void>(outcome);
 }
 
 Task<Result<Digest>> Images::import_directory(std::string directory, std::string holder) {
   CO_TRY(record, co_await x_layers.import(std::move(directory)));
-  // Between the two a collection could take the layer again; the gate in hold() orders them, the check tells.
+  // Between the two a collection could take the layer again; the gate in hold() orders them, the
+  // check tells.
   CO_TRY(co_await hold(std::move(holder), record.digest));
   CO_TRY(still, co_await x_pool.find_layer(record.digest));
-  if (!still) co_return make_error(Errc::kUnavailable, "the imported layer was removed at once: import again");
+  if (!still)
+    co_return make_error(Errc::kUnavailable,
+                         "the imported layer was removed at once: import again");
   co_return record.digest;
 }
 
-Task<Result<std::string>> Images::mount_chain(std::vector<Digest> layers, bool keep_whiteouts, std::string holder) {
+Task<Result<std::string>> Images::mount_chain(std::vector<Digest> layers, bool keep_whiteouts,
+                                              std::string holder) {
   if (layers.empty()) co_return make_error(Errc::kInvalid, "a chain needs at least one layer");
   for (const Digest& layer : layers) {
     CO_TRY(known, co_await x_pool.find_layer(layer));
-    if (!known) co_return make_error(Errc::kNotFound, "layer " + layer.to_string() + " is not in the pool");
+    if (!known)
+      co_return make_error(Errc::kNotFound, "layer " + layer.to_string() + " is not in the pool");
   }
   const Digest id = Chains::id_of(layers, keep_whiteouts);
   {

@@ -1,6 +1,7 @@
-// Images: what users name: pull, mount, list, remove; and the holders through which containerd's snapshotter keeps layers
-// and chains. Every change of who holds what, and every removal, passes one gate, so that a removal never takes what a
-// pull has just begun to rely on. Owned by main; loop thread.
+// Images: what users name: pull, mount, list, remove; and the holders through which containerd's
+// snapshotter keeps layers and chains. Every change of who holds what, and every removal, passes
+// one gate, so that a removal never takes what a pull has just begun to rely on. Owned by main;
+// loop thread.
 #pragma once
 
 #include <functional>
@@ -34,10 +35,11 @@ class Images {
  public:
   using Progress = std::function<void(const LayerProgress&)>;
 
-  Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Locations& locations, Layers& layers,
-         Chains& chains);
+  Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
+         Locations& locations, Layers& layers, Chains& chains);
 
-  // Makes all layers of the image usable and records it under its name. Repeatable; a failed pull can be repeated.
+  // Makes all layers of the image usable and records it under its name. Repeatable; a failed pull
+  // can be repeated.
   Task<Result<ImageSummary>> pull(std::string ref, Progress progress);
   // pull() when needed, then the image read-only at `target`, an existing directory.
   Task<Result<ImageSummary>> mount(std::string ref, std::string target, Progress progress);
@@ -47,10 +49,12 @@ class Images {
   Task<Result<uint64_t>> remove(std::string ref);
 
   // For the snapshotter. layer_hint: other layers of the image worth preparing beside.
-  Task<Result<PreparedLayer>> prepare_layer(std::string ref, std::optional<Digest> manifest, Digest layer,
-                                            std::vector<Digest> layer_hint, std::string holder);
+  Task<Result<PreparedLayer>> prepare_layer(std::string ref, std::optional<Digest> manifest,
+                                            Digest layer, std::vector<Digest> layer_hint,
+                                            std::string holder);
   Task<Result<Digest>> import_directory(std::string directory, std::string holder);
-  Task<Result<std::string>> mount_chain(std::vector<Digest> layers, bool keep_whiteouts, std::string holder);
+  Task<Result<std::string>> mount_chain(std::vector<Digest> layers, bool keep_whiteouts,
+                                        std::string holder);
   Task<Result<uint64_t>> release(std::string holder);
 
   // Mounts targets again after a reboot; drops what nobody holds. At start.
@@ -80,7 +84,8 @@ class Images {
   Chains& x_chains;
   Semaphore x_gate;
   TaskScope x_tasks;
-  std::map<std::string, ResolvedImage> x_resolved;  // by "REF@MANIFEST", so a pull of N layers resolves once
+  std::map<std::string, ResolvedImage>
+      x_resolved;  // by "REF@MANIFEST", so a pull of N layers resolves once
 };
 
 }  // namespace dedup

@@ -18,8 +18,10 @@ namespace {
 
 constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
 constexpr std::string_view kOpaqueXattr = "trusted.overlay.opaque";
-// What an overlay that was mounted without redirect_dir and metacopy (containerd's) never writes, and a layer cannot hold.
-constexpr std::string_view kRefusedXattrs[] = {"trusted.overlay.redirect", "trusted.overlay.metacopy"};
+// What an overlay that was mounted without redirect_dir and metacopy (containerd's) never writes,
+// and a layer cannot hold.
+constexpr std::string_view kRefusedXattrs[] = {"trusted.overlay.redirect",
+                                               "trusted.overlay.metacopy"};
 
 bool all_zero(std::span<const std::byte> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
@@ -42,8 +44,9 @@ class Import {
     for (const std::string& name : names) {
       const std::string child = path == "." ? name : path + "/" + name;
       TRY(add(child));
-      struct stat status{};
-      if (::lstat(on_disk(child).c_str(), &status) == 0 && S_ISDIR(status.st_mode)) TRY(walk(child));
+      struct stat status {};
+      if (::lstat(on_disk(child).c_str(), &status) == 0 && S_ISDIR(status.st_mode))
+        TRY(walk(child));
     }
     return {};
   }
@@ -65,9 +68,10 @@ class Import {
 
   Result<void> add(const std::string& path) {
     const std::string file = on_disk(path);
-    struct stat status{};
+    struct stat status {};
     if (::lstat(file.c_str(), &status) != 0) return errno_error(errno, "stat " + file);
-    if (S_ISSOCK(status.st_mode)) return {};  // layers hold no sockets; containerd's diff leaves them out, too
+    if (S_ISSOCK(status.st_mode))
+      return {};  // layers hold no sockets; containerd's diff leaves them out, too
     Entry entry;
     entry.path = path;
     entry.mode = status.st_mode & 07777;
@@ -106,10 +110,18 @@ class Import {
       }
     }
     switch (status.st_mode & S_IFMT) {
-      case S_IFDIR: entry.type = EntryType::kDirectory; break;
-      case S_IFIFO: entry.type = EntryType::kFifo; break;
-      case S_IFCHR: entry.type = EntryType::kCharDevice; break;
-      case S_IFBLK: entry.type = EntryType::kBlockDevice; break;
+      case S_IFDIR:
+        entry.type = EntryType::kDirectory;
+        break;
+      case S_IFIFO:
+        entry.type = EntryType::kFifo;
+        break;
+      case S_IFCHR:
+        entry.type = EntryType::kCharDevice;
+        break;
+      case S_IFBLK:
+        entry.type = EntryType::kBlockDevice;
+        break;
       case S_IFLNK: {
         entry.type = EntryType::kSymlink;
         std::string target(4096, '\0');
@@ -133,13 +145,17 @@ class Import {
     const ssize_t names_bytes = ::llistxattr(file.c_str(), names.data(), names.size());
     if (names_bytes < 0 && errno == EOPNOTSUPP) return {};
     if (names_bytes < 0) return errno_error(errno, "list xattrs of " + file);
-    for (const char* name = names.data(); name < names.data() + names_bytes; name += std::strlen(name) + 1) {
+    for (const char* name = names.data(); name < names.data() + names_bytes;
+         name += std::strlen(name) + 1) {
       std::string value(64u << 10, '\0');
       const ssize_t length = ::lgetxattr(file.c_str(), name, value.data(), value.size());
       if (length < 0) return errno_error(errno, "read xattr " + std::string(name) + " of " + file);
       value.resize(static_cast<size_t>(length));
-      if (std::find(std::begin(kRefusedXattrs), std::end(kRefusedXattrs), name) != std::end(kRefusedXattrs)) {
-        return make_error(Errc::kUnsupported, file + " carries " + name + ": the overlay was mounted with redirect_dir or metacopy");
+      if (std::find(std::begin(kRefusedXattrs), std::end(kRefusedXattrs), name) !=
+          std::end(kRefusedXattrs)) {
+        return make_error(
+            Errc::kUnsupported,
+            file + " carries " + name + ": the overlay was mounted with redirect_dir or metacopy");
       }
       if (name == kOpaqueXattr) opaque = value == "y";
       if (std::string_view(name).starts_with(kOverlayPrefix)) continue;
@@ -170,7 +186,8 @@ class Import {
 
 }  // namespace
 
-Result<void> import_directory(const std::string& directory, LayerWriter& writer, uint32_t chunk_bytes) {
+Result<void> import_directory(const std::string& directory, LayerWriter& writer,
+                              uint32_t chunk_bytes) {
   return Import(directory, writer, chunk_bytes).run();
 }
 

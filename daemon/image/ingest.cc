@@ -10,8 +10,9 @@ namespace dedup {
 namespace {
 
 constexpr size_t kMagicBytes = 4;
-constexpr size_t kFeedBytes = 16u << 10;    // compressed bytes per step: deflate expands by at most 1032
-constexpr size_t kBlockBytes = 2u << 20;    // uncompressed bytes handed from stage to stage
+constexpr size_t kFeedBytes =
+    16u << 10;  // compressed bytes per step: deflate expands by at most 1032
+constexpr size_t kBlockBytes = 2u << 20;  // uncompressed bytes handed from stage to stage
 constexpr size_t kBlocksInFlight = 2;
 
 // Second stage: uncompressed layer -> diffID, entries, extents. One job at a time.
@@ -86,7 +87,8 @@ class InflateStage {
 
 class Ingest {
  public:
-  Ingest(Ring& ring, Workers& workers, Pool& pool, std::unique_ptr<BlobStream> stream, IngestRequest request)
+  Ingest(Ring& ring, Workers& workers, Pool& pool, std::unique_ptr<BlobStream> stream,
+         IngestRequest request)
       : x_workers(workers),
         x_pool(pool),
         x_stream(std::move(stream)),
@@ -99,7 +101,8 @@ class Ingest {
     const SegmentId segment = x_pool.new_segment();
     CO_TRY(writer, co_await x_workers.run(Priority::kPrefetch, [&] {
       const PoolOptions& options = x_pool.options();
-      return LayerWriter::open(x_pool.catalog(), options.directory, segment, missing, options.chunk_bytes, x_request.limits);
+      return LayerWriter::open(x_pool.catalog(), options.directory, segment, missing,
+                               options.chunk_bytes, x_request.limits);
     }));
     x_writer = std::move(writer);
     x_tar.emplace(*x_writer, x_pool.options().chunk_bytes, x_request.limits);
@@ -108,7 +111,8 @@ class Ingest {
     auto layer_digest = co_await produce();
     x_blocks.close();
     co_await scope.join();
-    // The stage that failed first stopped the other one; a cause upstream explains an end downstream.
+    // The stage that failed first stopped the other one; a cause upstream explains an end
+    // downstream.
     if (!layer_digest.ok()) co_return std::move(layer_digest).error();
     if (!x_diff_id.ok()) co_return std::move(x_diff_id).error();
     CO_TRY(check_digests(*layer_digest, *x_diff_id));
@@ -129,7 +133,8 @@ class Ingest {
       }
       std::span<const std::byte> piece(received);
       while (!piece.empty()) {
-        CO_TRY(block, co_await x_workers.run(Priority::kPrefetch, [this, &piece] { return x_inflate.step(piece); }));
+        CO_TRY(block, co_await x_workers.run(Priority::kPrefetch,
+                                             [this, &piece] { return x_inflate.step(piece); }));
         if (!co_await x_blocks.push(std::move(block))) co_return x_diff_id.error();
       }
       done_bytes += received.size();
@@ -140,7 +145,8 @@ class Ingest {
 
   Task<void> consume() {
     while (auto block = co_await x_blocks.pop()) {
-      auto outcome = co_await x_workers.run(Priority::kPrefetch, [this, &block] { return x_tar->feed(*block); });
+      auto outcome = co_await x_workers.run(Priority::kPrefetch,
+                                            [this, &block] { return x_tar->feed(*block); });
       if (outcome.ok()) continue;
       x_diff_id = std::move(outcome).error();
       x_blocks.close();
@@ -151,17 +157,20 @@ class Ingest {
 
   Result<void> check_digests(const Digest& layer_digest, const Digest& diff_id) const {
     if (layer_digest != x_request.layer.digest) {
-      return make_error(Errc::kCorruption, "the registry sent bytes with digest " + layer_digest.to_string() + " instead");
+      return make_error(Errc::kCorruption, "the registry sent bytes with digest " +
+                                               layer_digest.to_string() + " instead");
     }
     if (diff_id != x_request.diff_id) {
-      return make_error(Errc::kCorruption, "its content has diffID " + diff_id.to_string() + ", the image's config says " +
+      return make_error(Errc::kCorruption, "its content has diffID " + diff_id.to_string() +
+                                               ", the image's config says " +
                                                x_request.diff_id.to_string());
     }
     return {};
   }
 
   Task<Result<LayerRecord>> commit() {
-    // Filled pieces of other layers are verified by their own digests, so they count whatever becomes of this layer.
+    // Filled pieces of other layers are verified by their own digests, so they count whatever
+    // becomes of this layer.
     for (const auto& [segment, piece] : x_writer->filled()) x_pool.mark_present(segment, piece);
     CO_TRY(known, co_await x_pool.find_layer(x_request.layer.digest));
     if (known) co_return std::move(*known);
@@ -170,7 +179,9 @@ class Ingest {
     record.diff_id = x_request.diff_id;
     record.format = "tar";
     record.blob_bytes = x_request.layer.size;
-    CO_TRY(plan, co_await x_workers.run(Priority::kPrefetch, [this, &record] { return x_writer->finish(std::move(record)); }));
+    CO_TRY(plan, co_await x_workers.run(Priority::kPrefetch, [this, &record] {
+      return x_writer->finish(std::move(record));
+    }));
     co_return co_await x_pool.add_layer(std::move(plan));
   }
 
@@ -187,8 +198,8 @@ class Ingest {
 
 }  // namespace
 
-Task<Result<LayerRecord>> ingest_layer(Ring& ring, Workers& workers, Pool& pool, std::unique_ptr<BlobStream> stream,
-                                       IngestRequest request) {
+Task<Result<LayerRecord>> ingest_layer(Ring& ring, Workers& workers, Pool& pool,
+                                       std::unique_ptr<BlobStream> stream, IngestRequest request) {
   Ingest ingest(ring, workers, pool, std::move(stream), std::move(request));
   co_return co_await ingest.run();
 }

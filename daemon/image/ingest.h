@@ -1,6 +1,7 @@
-// ingest_layer: one streaming pass over a whole layer blob: download, inflate, verify layer digest and diffID, parse tar,
-// hash extents, write what the pool lacks. No temporary copy, no file per entry; a few MiB of memory for any layer size.
-// Loop thread; the two stages run on workers and overlap.
+// ingest_layer: one streaming pass over a whole layer blob: download, inflate, verify layer digest
+// and diffID, parse tar, hash extents, write what the pool lacks. No temporary copy, no file per
+// entry; a few MiB of memory for any layer size. Loop thread; the two stages run on workers and
+// overlap.
 #pragma once
 
 #include <functional>
@@ -21,9 +22,10 @@ struct IngestRequest {
 };
 
 // Adds the layer to the pool, or, when the pool has it with missing pieces, fills those.
-//   errors  kCorruption: layer digest, diffID, gzip or tar damage, naming the layer; kInvalid: an entry breaks a rule;
+//   errors  kCorruption: layer digest, diffID, gzip or tar damage, naming the layer; kInvalid: an
+//   entry breaks a rule;
 //           kNoSpace; those of the stream. Nothing of the layer is visible after an error.
-Task<Result<LayerRecord>> ingest_layer(Ring& ring, Workers& workers, Pool& pool, std::unique_ptr<BlobStream> stream,
-                                       IngestRequest request);
+Task<Result<LayerRecord>> ingest_layer(Ring& ring, Workers& workers, Pool& pool,
+                                       std::unique_ptr<BlobStream> stream, IngestRequest request);
 
 }  // namespace dedup

@@ -38,7 +38,8 @@ class ProbeFinder {
     for (uint32_t i = 0; i < node.inode->extent_count; ++i) {
       const uint32_t extent = node.inode->first_extent + i;
       const Slot& slot = (*layer.slots)[extent];
-      x_probes.try_emplace(slot.segment, ProbeFile{x_path, layer.index->extents[extent].file_offset, slot.offset});
+      x_probes.try_emplace(
+          slot.segment, ProbeFile{x_path, layer.index->extents[extent].file_offset, slot.offset});
     }
   }
 
@@ -74,8 +75,10 @@ class FileSink {
 
 }  // namespace
 
-Result<MetadataImage> build_metadata_image(std::vector<PlacedLayer> layers, Whiteouts whiteouts, const Digest& chain,
-                                           const std::map<SegmentId, uint64_t>& segment_bytes, const std::string& path) {
+Result<MetadataImage> build_metadata_image(std::vector<PlacedLayer> layers, Whiteouts whiteouts,
+                                           const Digest& chain,
+                                           const std::map<SegmentId, uint64_t>& segment_bytes,
+                                           const std::string& path) {
   TRY(tree, merge_layers(std::move(layers), whiteouts));
   ErofsOptions options;
   std::copy_n(chain.bytes.begin(), options.uuid.size(), options.uuid.begin());
@@ -87,9 +90,11 @@ Result<MetadataImage> build_metadata_image(std::vector<PlacedLayer> layers, Whit
   const std::string temporary = path + ".new";
   TRY(file, open_file(temporary, O_RDWR | O_CREAT | O_TRUNC));
   FileSink sink(file.get(), temporary);
-  TRY(image, write_erofs(tree, options, [&sink](std::span<const std::byte> bytes) { return sink.append(bytes); }));
+  TRY(image, write_erofs(tree, options,
+                         [&sink](std::span<const std::byte> bytes) { return sink.append(bytes); }));
   TRY(sink.flush());
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_error(errno, "rename " + temporary);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return errno_error(errno, "rename " + temporary);
   return MetadataImage{std::move(image.devices), ProbeFinder(tree).run(), image.bytes};
 }
 

@@ -1,4 +1,5 @@
-// build_metadata_image: layers of a chain -> merged tree -> EROFS file on disk. Blocking; one worker job.
+// build_metadata_image: layers of a chain -> merged tree -> EROFS file on disk. Blocking; one
+// worker job.
 #pragma once
 
 #include <map>
@@ -18,14 +19,16 @@ struct ProbeFile {
 };
 
 struct MetadataImage {
-  std::vector<SegmentId> devices;          // device slots in order; may include kZeroSegment
-  std::map<SegmentId, ProbeFile> probes;   // one visible file per segment that has any
+  std::vector<SegmentId> devices;         // device slots in order; may include kZeroSegment
+  std::map<SegmentId, ProbeFile> probes;  // one visible file per segment that has any
   uint64_t bytes = 0;
 };
 
-// Writes the metadata image of `layers` (bottom first) to `path`, replacing it atomically. Not synced: after a reboot it is
-// written anew before it is mounted again.
-Result<MetadataImage> build_metadata_image(std::vector<PlacedLayer> layers, Whiteouts whiteouts, const Digest& chain,
-                                           const std::map<SegmentId, uint64_t>& segment_bytes, const std::string& path);
+// Writes the metadata image of `layers` (bottom first) to `path`, replacing it atomically. Not
+// synced: after a reboot it is written anew before it is mounted again.
+Result<MetadataImage> build_metadata_image(std::vector<PlacedLayer> layers, Whiteouts whiteouts,
+                                           const Digest& chain,
+                                           const std::map<SegmentId, uint64_t>& segment_bytes,
+                                           const std::string& path);
 
 }  // namespace dedup

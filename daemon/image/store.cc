@@ -43,17 +43,21 @@ std::vector<uint32_t> unpack_numbers(const std::string& text) {
 // Digests one after another, 32 bytes each.
 std::string pack_digests(const std::vector<Digest>& digests) {
   std::string packed;
-  for (const Digest& digest : digests) packed.append(reinterpret_cast<const char*>(digest.bytes.data()), 32);
+  for (const Digest& digest : digests)
+    packed.append(reinterpret_cast<const char*>(digest.bytes.data()), 32);
   return packed;
 }
 
 std::vector<Digest> unpack_digests(const std::string& packed) {
   std::vector<Digest> digests(packed.size() / 32);
-  for (size_t i = 0; i < digests.size(); ++i) std::memcpy(digests[i].bytes.data(), packed.data() + 32 * i, 32);
+  for (size_t i = 0; i < digests.size(); ++i)
+    std::memcpy(digests[i].bytes.data(), packed.data() + 32 * i, 32);
   return digests;
 }
 
-ImageRecord image_row(Statement& row) { return {row.text(0), row.digest(1), unpack_digests(row.text(2))}; }
+ImageRecord image_row(Statement& row) {
+  return {row.text(0), row.digest(1), unpack_digests(row.text(2))};
+}
 
 }  // namespace
 
@@ -64,7 +68,8 @@ Result<std::unique_ptr<ImageStore>> ImageStore::open(Database& database) {
 
 Result<void> ImageStore::put_image(const ImageRecord& image) {
   auto held = x_database.lock();
-  auto insert = x_database.prepare("INSERT OR REPLACE INTO images(ref, manifest, layers) VALUES(?, ?, CAST(? AS BLOB))");
+  auto insert = x_database.prepare(
+      "INSERT OR REPLACE INTO images(ref, manifest, layers) VALUES(?, ?, CAST(? AS BLOB))");
   return insert.bind(image.ref, image.manifest_digest, pack_digests(image.layers)).run();
 }
 
@@ -91,15 +96,20 @@ Result<void> ImageStore::remove_image(const std::string& ref) {
 
 Result<void> ImageStore::hold_layer(const std::string& holder, Digest layer) {
   auto held = x_database.lock();
-  return x_database.prepare("INSERT OR IGNORE INTO held_layers(holder, layer) VALUES(?, ?)").bind(holder, layer).run();
+  return x_database.prepare("INSERT OR IGNORE INTO held_layers(holder, layer) VALUES(?, ?)")
+      .bind(holder, layer)
+      .run();
 }
 
 Result<void> ImageStore::hold_chain(const std::string& holder, Digest chain) {
   auto held = x_database.lock();
-  return x_database.prepare("INSERT OR IGNORE INTO held_chains(holder, chain) VALUES(?, ?)").bind(holder, chain).run();
+  return x_database.prepare("INSERT OR IGNORE INTO held_chains(holder, chain) VALUES(?, ?)")
+      .bind(holder, chain)
+      .run();
 }
 
-Result<void> ImageStore::hold_only_layers(const std::string& holder, const std::vector<Digest>& layers) {
+Result<void> ImageStore::hold_only_layers(const std::string& holder,
+                                          const std::vector<Digest>& layers) {
   TRY(transaction, x_database.begin());
   TRY(x_database.prepare("DELETE FROM held_layers WHERE holder = ?").bind(holder).run());
   for (const Digest& layer : layers) TRY(hold_layer(holder, layer));
@@ -119,7 +129,8 @@ Result<std::vector<std::string>> ImageStore::holders(const std::string& prefix) 
       "SELECT holder FROM held_layers WHERE substr(holder, 1, ?1) = ?2 "
       "UNION SELECT holder FROM held_chains WHERE substr(holder, 1, ?1) = ?2");
   std::vector<std::string> names;
-  TRY(for_rows(rows.bind(prefix.size(), prefix), [&](Statement& row) { names.push_back(row.text(0)); }));
+  TRY(for_rows(rows.bind(prefix.size(), prefix),
+               [&](Statement& row) { names.push_back(row.text(0)); }));
   return names;
 }
 
@@ -133,10 +144,12 @@ Result<std::vector<std::string>> ImageStore::chain_holders(Digest chain) {
 
 Result<void> ImageStore::put_chain(const ChainRecord& chain) {
   TRY(transaction, x_database.begin());
-  auto insert = x_database.prepare("INSERT OR REPLACE INTO chains(id, keep_whiteouts, segments) VALUES(?, ?, ?)");
+  auto insert = x_database.prepare(
+      "INSERT OR REPLACE INTO chains(id, keep_whiteouts, segments) VALUES(?, ?, ?)");
   TRY(insert.bind(chain.id, chain.keep_whiteouts ? 1 : 0, pack_numbers(chain.segments)).run());
   for (size_t i = 0; i < chain.layers.size(); ++i) {
-    auto link = x_database.prepare("INSERT OR REPLACE INTO chain_layers(chain, ordinal, layer) VALUES(?, ?, ?)");
+    auto link = x_database.prepare(
+        "INSERT OR REPLACE INTO chain_layers(chain, ordinal, layer) VALUES(?, ?, ?)");
     TRY(link.bind(chain.id, i, chain.layers[i]).run());
   }
   return transaction.commit();
@@ -150,8 +163,10 @@ Result<std::vector<ChainRecord>> ImageStore::chains() {
     chains.push_back({row.digest(0), {}, row.integer(1) != 0, unpack_numbers(row.text(2))});
   }));
   for (ChainRecord& chain : chains) {
-    auto layers = x_database.prepare("SELECT layer FROM chain_layers WHERE chain = ? ORDER BY ordinal");
-    TRY(for_rows(layers.bind(chain.id), [&](Statement& row) { chain.layers.push_back(row.digest(0)); }));
+    auto layers =
+        x_database.prepare("SELECT layer FROM chain_layers WHERE chain = ? ORDER BY ordinal");
+    TRY(for_rows(layers.bind(chain.id),
+                 [&](Statement& row) { chain.layers.push_back(row.digest(0)); }));
   }
   return chains;
 }
@@ -183,7 +198,9 @@ Result<std::vector<Digest>> ImageStore::unheld_layers() {
 
 Result<void> ImageStore::put_location(Digest blob, const std::string& location) {
   auto held = x_database.lock();
-  return x_database.prepare("INSERT OR REPLACE INTO locations(blob, location) VALUES(?, ?)").bind(blob, location).run();
+  return x_database.prepare("INSERT OR REPLACE INTO locations(blob, location) VALUES(?, ?)")
+      .bind(blob, location)
+      .run();
 }
 
 Result<std::vector<std::pair<Digest, std::string>>> ImageStore::locations() {
@@ -196,15 +213,19 @@ Result<std::vector<std::pair<Digest, std::string>>> ImageStore::locations() {
 
 Result<void> ImageStore::forget_locations_without_layer() {
   auto held = x_database.lock();
-  // A segment outlives its layer while other layers use its chunks, and is still filled from its own blob.
+  // A segment outlives its layer while other layers use its chunks, and is still filled from its
+  // own blob.
   return x_database
-      .prepare("DELETE FROM locations WHERE blob NOT IN (SELECT digest FROM layers) AND blob NOT IN (SELECT blob FROM segments)")
+      .prepare(
+          "DELETE FROM locations WHERE blob NOT IN (SELECT digest FROM layers) AND blob NOT IN "
+          "(SELECT blob FROM segments)")
       .run();
 }
 
 Result<void> ImageStore::put_target(const TargetRecord& target) {
   auto held = x_database.lock();
-  auto insert = x_database.prepare("INSERT OR REPLACE INTO targets(target, ref, chain) VALUES(?, ?, ?)");
+  auto insert =
+      x_database.prepare("INSERT OR REPLACE INTO targets(target, ref, chain) VALUES(?, ?, ?)");
   return insert.bind(target.target, target.ref, target.chain).run();
 }
 
@@ -212,7 +233,9 @@ Result<std::vector<TargetRecord>> ImageStore::targets() {
   auto held = x_database.lock();
   auto rows = x_database.prepare("SELECT target, ref, chain FROM targets ORDER BY target");
   std::vector<TargetRecord> found;
-  TRY(for_rows(rows, [&](Statement& row) { found.push_back({row.text(0), row.text(1), row.digest(2)}); }));
+  TRY(for_rows(rows, [&](Statement& row) {
+    found.push_back({row.text(0), row.text(1), row.digest(2)});
+  }));
   return found;
 }
 

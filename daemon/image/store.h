@@ -1,5 +1,6 @@
-// ImageStore: the durable part of image/: which images were pulled, which holders keep which layers and chains alive, where
-// blobs can be read, which targets are mounted. Tables beside the pool's in index.db. Blocking; workers call it.
+// ImageStore: the durable part of image/: which images were pulled, which holders keep which layers
+// and chains alive, where blobs can be read, which targets are mounted. Tables beside the pool's in
+// index.db. Blocking; workers call it.
 #pragma once
 
 #include <optional>
@@ -42,7 +43,8 @@ class ImageStore {
 
   Result<void> hold_layer(const std::string& holder, Digest layer);
   Result<void> hold_chain(const std::string& holder, Digest chain);
-  Result<void> hold_only_layers(const std::string& holder, const std::vector<Digest>& layers);  // replaces its layers
+  Result<void> hold_only_layers(const std::string& holder,
+                                const std::vector<Digest>& layers);  // replaces its layers
   Result<void> release(const std::string& holder);
   Result<std::vector<std::string>> holders(const std::string& prefix);
   Result<std::vector<std::string>> chain_holders(Digest chain);

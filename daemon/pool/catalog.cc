@@ -20,11 +20,16 @@ CREATE TABLE IF NOT EXISTS layer_chunks(
 CREATE INDEX IF NOT EXISTS layer_chunks_by_chunk ON layer_chunks(chunk);
 )";
 
-constexpr char kLayerColumns[] = "SELECT digest, diff_id, format, blob_bytes, data_bytes, segment FROM layers";
+constexpr char kLayerColumns[] =
+    "SELECT digest, diff_id, format, blob_bytes, data_bytes, segment FROM layers";
 
 LayerRecord layer_row(const Statement& row) {
-  return {row.digest(0), row.digest(1), row.text(2), static_cast<uint64_t>(row.integer(3)),
-          static_cast<uint64_t>(row.integer(4)), static_cast<SegmentId>(row.integer(5))};
+  return {row.digest(0),
+          row.digest(1),
+          row.text(2),
+          static_cast<uint64_t>(row.integer(3)),
+          static_cast<uint64_t>(row.integer(4)),
+          static_cast<SegmentId>(row.integer(5))};
 }
 
 Slot slot_row(const Statement& row) {
@@ -45,7 +50,9 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
   return catalog;
 }
 
-SegmentId Catalog::next_segment() { return x_next_segment++; }
+SegmentId Catalog::next_segment() {
+  return x_next_segment++;
+}
 
 Result<std::vector<SegmentId>> Catalog::segments() {
   auto held = x_database->lock();
@@ -60,7 +67,9 @@ Result<std::vector<SegmentId>> Catalog::segments() {
 
 Result<std::optional<LayerRecord>> Catalog::layer(Digest digest) {
   auto held = x_database->lock();
-  auto row = x_database->prepare("SELECT digest, diff_id, format, blob_bytes, data_bytes, segment FROM layers WHERE digest = ?");
+  auto row = x_database->prepare(
+      "SELECT digest, diff_id, format, blob_bytes, data_bytes, segment FROM layers WHERE digest = "
+      "?");
   TRY(found, row.bind(digest).step());
   if (!found) return std::optional<LayerRecord>();
   return std::optional(layer_row(row));
@@ -79,19 +88,23 @@ Result<std::vector<LayerRecord>> Catalog::layers() {
 
 Result<std::optional<Slot>> Catalog::find_chunk(Digest digest, uint64_t bytes) {
   auto held = x_database->lock();
-  auto row = x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ? AND size = ?");
+  auto row =
+      x_database->prepare("SELECT segment, offset FROM chunks WHERE digest = ? AND size = ?");
   TRY(found, row.bind(digest, bytes).step());
   if (!found) return std::optional<Slot>();
   return std::optional(slot_row(row));
 }
 
-Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes, uint64_t uses) {
+Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot,
+                                                    uint64_t bytes, uint64_t uses) {
   auto upsert = x_database->prepare(
       "INSERT INTO chunks(digest, segment, offset, size, ref_count) VALUES(?, ?, ?, ?, ?) "
-      "ON CONFLICT(digest, size) DO UPDATE SET ref_count = ref_count + excluded.ref_count RETURNING id, segment, offset, ref_count");
+      "ON CONFLICT(digest, size) DO UPDATE SET ref_count = ref_count + excluded.ref_count "
+      "RETURNING id, segment, offset, ref_count");
   TRY(upsert.bind(digest, slot.segment, slot.offset, bytes, uses).step());
   const int64_t chunk = upsert.integer(0);
-  const Slot kept{static_cast<SegmentId>(upsert.integer(1)), static_cast<uint64_t>(upsert.integer(2))};
+  const Slot kept{static_cast<SegmentId>(upsert.integer(1)),
+                  static_cast<uint64_t>(upsert.integer(2))};
   const bool inserted = static_cast<uint64_t>(upsert.integer(3)) == uses;
   TRY(upsert.run());  // RETURNING statements end only when stepped past their last row
   auto link = x_database->prepare("INSERT INTO layer_chunks(layer, chunk, uses) VALUES(?, ?, ?)");
@@ -101,13 +114,18 @@ Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest dig
 
 Result<int64_t> Catalog::insert_layer(const LayerRecord& layer) {
   auto insert = x_database->prepare(
-      "INSERT INTO layers(digest, diff_id, format, blob_bytes, data_bytes, segment) VALUES(?, ?, ?, ?, ?, ?)");
-  TRY(insert.bind(layer.digest, layer.diff_id, layer.format, layer.blob_bytes, layer.data_bytes, layer.segment).run());
+      "INSERT INTO layers(digest, diff_id, format, blob_bytes, data_bytes, segment) VALUES(?, ?, "
+      "?, ?, ?, ?)");
+  TRY(insert
+          .bind(layer.digest, layer.diff_id, layer.format, layer.blob_bytes, layer.data_bytes,
+                layer.segment)
+          .run());
   return x_database->last_insert_id();
 }
 
 Result<void> Catalog::insert_segment(const SegmentHeader& header) {
-  auto insert = x_database->prepare("INSERT INTO segments(id, blob, blob_bytes, data_bytes) VALUES(?, ?, ?, ?)");
+  auto insert = x_database->prepare(
+      "INSERT INTO segments(id, blob, blob_bytes, data_bytes) VALUES(?, ?, ?, ?)");
   return insert.bind(header.id, header.blob, header.blob_bytes, header.data_bytes).run();
 }
 
@@ -118,7 +136,8 @@ Result<void> Catalog::remove_layer(Digest digest) {
   if (!found) return {};
   const int64_t id = find.integer(0);
   auto release = x_database->prepare(
-      "UPDATE chunks SET ref_count = ref_count - (SELECT uses FROM layer_chunks WHERE layer = ?1 AND chunk = chunks.id) "
+      "UPDATE chunks SET ref_count = ref_count - (SELECT uses FROM layer_chunks WHERE layer = ?1 "
+      "AND chunk = chunks.id) "
       "WHERE id IN (SELECT chunk FROM layer_chunks WHERE layer = ?1)");
   TRY(release.bind(id).run());
   auto bury = x_database->prepare(
@@ -133,13 +152,15 @@ Result<void> Catalog::remove_layer(Digest digest) {
 
 Result<std::vector<DeadSlot>> Catalog::dead_slots() {
   auto held = x_database->lock();
-  auto rows = x_database->prepare("SELECT segment, offset, size, rowid FROM dead_slots ORDER BY segment, offset");
+  auto rows = x_database->prepare(
+      "SELECT segment, offset, size, rowid FROM dead_slots ORDER BY segment, offset");
   std::vector<DeadSlot> slots;
   for (;;) {
     TRY(more, rows.step());
     if (!more) return slots;
     const Slot slot = slot_row(rows);
-    slots.push_back({slot.segment, slot.offset, static_cast<uint64_t>(rows.integer(2)), rows.integer(3)});
+    slots.push_back(
+        {slot.segment, slot.offset, static_cast<uint64_t>(rows.integer(2)), rows.integer(3)});
   }
 }
 
@@ -154,7 +175,8 @@ Result<void> Catalog::forget_dead_slots(std::span<const DeadSlot> slots) {
 Result<std::vector<SegmentId>> Catalog::forget_empty_segments() {
   auto held = x_database->lock();
   auto rows = x_database->prepare(
-      "DELETE FROM segments WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.segment = segments.id) RETURNING id");
+      "DELETE FROM segments WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.segment = "
+      "segments.id) RETURNING id");
   std::vector<SegmentId> ids;
   for (;;) {
     TRY(more, rows.step());
@@ -175,7 +197,8 @@ Result<CatalogTotals> Catalog::totals() {
   totals.shared_chunks = static_cast<uint64_t>(chunks.integer(2));
   totals.shared_bytes = static_cast<uint64_t>(chunks.integer(3));
   totals.saved_bytes = static_cast<uint64_t>(chunks.integer(4));
-  auto counts = x_database->prepare("SELECT (SELECT COUNT(*) FROM segments), (SELECT COUNT(*) FROM layers)");
+  auto counts =
+      x_database->prepare("SELECT (SELECT COUNT(*) FROM segments), (SELECT COUNT(*) FROM layers)");
   TRY(counts.step());
   totals.segments = static_cast<uint64_t>(counts.integer(0));
   totals.layers = static_cast<uint64_t>(counts.integer(1));

@@ -1,10 +1,10 @@
-// Catalog: index.db, the durable list of what the pool holds: chunks with reference counts, segments, layers. Owned by
-// Pool; blocking, so workers call it. The fault path never comes here.
+// Catalog: index.db, the durable list of what the pool holds: chunks with reference counts,
+// segments, layers. Owned by Pool; blocking, so workers call it. The fault path never comes here.
 //
-//   chunks        one row per distinct extent: digest -> slot. ref_count = how many file extents of all layers use it.
-//   dead_slots    places of chunks no layer uses any more, until their bytes are freed.
-//   layers        one row per layer blob (or imported directory), written when the layer is usable, never before.
-//   layer_chunks  how often a layer uses a chunk: what a removal takes back.
+//   chunks        one row per distinct extent: digest -> slot. ref_count = how many file extents of
+//   all layers use it. dead_slots    places of chunks no layer uses any more, until their bytes are
+//   freed. layers        one row per layer blob (or imported directory), written when the layer is
+//   usable, never before. layer_chunks  how often a layer uses a chunk: what a removal takes back.
 #pragma once
 
 #include <atomic>
@@ -20,12 +20,12 @@
 namespace dedup {
 
 struct LayerRecord {
-  Digest digest;             // layer blob digest; imported directories: sha256 of their index file
+  Digest digest;  // layer blob digest; imported directories: sha256 of their index file
   Digest diff_id;
-  std::string format;        // "estargz", "tar", "directory"
-  uint64_t blob_bytes = 0;   // compressed
-  uint64_t data_bytes = 0;   // uncompressed file bytes, before deduplication
-  SegmentId segment = 0;     // the segment of the extents it brought; kZeroSegment: it brought none
+  std::string format;       // "estargz", "tar", "directory"
+  uint64_t blob_bytes = 0;  // compressed
+  uint64_t data_bytes = 0;  // uncompressed file bytes, before deduplication
+  SegmentId segment = 0;    // the segment of the extents it brought; kZeroSegment: it brought none
 };
 
 struct CatalogTotals {
@@ -33,7 +33,7 @@ struct CatalogTotals {
   uint64_t bytes = 0;
   uint64_t shared_chunks = 0;  // ref_count > 1
   uint64_t shared_bytes = 0;
-  uint64_t saved_bytes = 0;    // sum of size * (ref_count - 1)
+  uint64_t saved_bytes = 0;  // sum of size * (ref_count - 1)
   uint64_t segments = 0;
   uint64_t layers = 0;
 };
@@ -56,8 +56,8 @@ class Catalog {
 
   Result<std::optional<LayerRecord>> layer(Digest digest);
   Result<std::vector<LayerRecord>> layers();
-  // A lazy layer only claims what its chunks hash to. With the size in the key, a false claim cannot make a file reach past
-  // the slot of the true chunk.
+  // A lazy layer only claims what its chunks hash to. With the size in the key, a false claim
+  // cannot make a file reach past the slot of the true chunk.
   Result<std::optional<Slot>> find_chunk(Digest digest, uint64_t bytes);
 
   // Inside one transaction (begin .. commit of database()):
@@ -66,15 +66,18 @@ class Catalog {
     Slot slot;      // where the chunk is
     bool inserted;  // the row is new, so slot is the one given
   };
-  Result<Reference> reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes, uint64_t uses);
+  Result<Reference> reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes,
+                                    uint64_t uses);
   Result<int64_t> insert_layer(const LayerRecord& layer);
   Result<void> insert_segment(const SegmentHeader& header);
 
-  // Takes the layer's references back; the slots of chunks nobody uses any more become dead. One transaction.
+  // Takes the layer's references back; the slots of chunks nobody uses any more become dead. One
+  // transaction.
   Result<void> remove_layer(Digest digest);
   Result<std::vector<DeadSlot>> dead_slots();
   Result<void> forget_dead_slots(std::span<const DeadSlot> slots);  // once their bytes are freed
-  // Deletes the rows of segments without any chunk. Their files go next; without a row they are swept anyway.
+  // Deletes the rows of segments without any chunk. Their files go next; without a row they are
+  // swept anyway.
   Result<std::vector<SegmentId>> forget_empty_segments();
 
   Result<CatalogTotals> totals();

@@ -31,7 +31,9 @@ BatchOutcome verify(const Batch& batch) {
 
 }  // namespace
 
-Task<Result<CheckReport>> check_segments(Workers& workers, std::vector<std::shared_ptr<Segment>> segments, bool repair,
+Task<Result<CheckReport>> check_segments(Workers& workers,
+                                         std::vector<std::shared_ptr<Segment>> segments,
+                                         bool repair,
                                          std::function<void(uint64_t, uint64_t)> progress) {
   constexpr uint64_t kBatchBytes = 8u << 20;
   CheckReport report;
@@ -48,7 +50,8 @@ Task<Result<CheckReport>> check_segments(Workers& workers, std::vector<std::shar
         bytes += segment->piece(next).chunk.bytes;
         batch->pieces.push_back(next);
       }
-      const auto outcome = co_await workers.run(Priority::kBackground, [&] { return verify(*batch); });
+      const auto outcome =
+          co_await workers.run(Priority::kBackground, [&] { return verify(*batch); });
       report.checked_pieces += batch->pieces.size();
       report.checked_bytes += outcome.bytes;
       for (const size_t index : outcome.bad) {

@@ -18,7 +18,11 @@ struct Fetcher::Want {
   OneShot<Result<void>> done;
 
   Want(Ring& ring, std::shared_ptr<Segment> owner, size_t piece_index, Priority urgency)
-      : segment(std::move(owner)), index(piece_index), piece(segment->piece(piece_index)), priority(urgency), done(ring) {}
+      : segment(std::move(owner)),
+        index(piece_index),
+        piece(segment->piece(piece_index)),
+        priority(urgency),
+        done(ring) {}
   const Digest& blob() const { return segment->header().blob; }
   ByteRange blob_range() const { return {piece.chunk.blob_offset, piece.chunk.blob_bytes}; }
 };
@@ -26,11 +30,13 @@ struct Fetcher::Want {
 namespace {
 
 // Decodes, verifies and writes one piece. On a worker.
-Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored, int fd, uint64_t offset) {
+Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored, int fd,
+                         uint64_t offset) {
   Bytes content(chunk.bytes);
   TRY(inflate_chunk(chunk, stored, content));
   if (sha256(content) != chunk.digest) {
-    return make_error(Errc::kCorruption, "chunk " + chunk.digest.to_string() + " has another digest");
+    return make_error(Errc::kCorruption,
+                      "chunk " + chunk.digest.to_string() + " has another digest");
   }
   return write_exactly(fd, content, offset, "pool segment");
 }
@@ -47,7 +53,8 @@ Fetcher::Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, Fet
       x_find_alternates(std::move(find_alternates)),
       x_on_complete(std::move(on_complete)) {}
 
-Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange range, Priority priority) {
+Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange range,
+                                   Priority priority) {
   if (x_closed) co_return make_error(Errc::kCancelled, "the daemon is stopping");
   const Segment::PieceSpan span = segment->pieces_in(range);
   std::vector<WantPtr> wants;
@@ -62,7 +69,8 @@ Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange r
   co_return outcome;
 }
 
-Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t piece, Priority priority) {
+Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t piece,
+                               Priority priority) {
   WantPtr& want = x_wants[{segment->id(), piece}];
   if (want == nullptr) {
     want = std::make_shared<Want>(x_ring, segment, piece, priority);
@@ -109,8 +117,9 @@ void Fetcher::pump() {
       want->started = true;
       auto& queued = x_queued[want->blob()];
       std::erase_if(queued, [&want](const auto& item) { return item.second == want; });
-      x_tasks.spawn(settle(want, make_error(Errc::kNotFound, "layer " + want->blob().to_string() +
-                                                                 " has no random access: pull its image again")));
+      x_tasks.spawn(settle(
+          want, make_error(Errc::kNotFound, "layer " + want->blob().to_string() +
+                                                " has no random access: pull its image again")));
       continue;
     }
     ByteRange read;
@@ -127,10 +136,15 @@ std::vector<Fetcher::WantPtr> Fetcher::take_neighbours(const WantPtr& want, Byte
   auto begin = queued.lower_bound(want->piece.chunk.blob_offset);
   const uint64_t reach = x_limits.coalesce.max_read_bytes;
   const uint64_t offset = want->piece.chunk.blob_offset;
-  for (size_t n = 0; n < kMaxNeighbours && begin != queued.begin() && offset - std::prev(begin)->first < reach; ++n) --begin;
+  for (size_t n = 0;
+       n < kMaxNeighbours && begin != queued.begin() && offset - std::prev(begin)->first < reach;
+       ++n)
+    --begin;
   std::vector<std::multimap<uint64_t, WantPtr>::iterator> candidates;
   std::vector<ByteRange> ranges;
-  for (auto it = begin; it != queued.end() && candidates.size() < 2 * kMaxNeighbours && it->first < offset + reach; ++it) {
+  for (auto it = begin;
+       it != queued.end() && candidates.size() < 2 * kMaxNeighbours && it->first < offset + reach;
+       ++it) {
     candidates.push_back(it);
     ranges.push_back(it->second->blob_range());
   }
@@ -161,7 +175,8 @@ Task<void> Fetcher::run_read(ByteRange range, std::vector<WantPtr> wants, Priori
     co_await x_workers.run(priority, [&wants, &outcomes, stored, range] {
       for (size_t i = 0; i < wants.size(); ++i) {
         const Piece& piece = wants[i]->piece;
-        const auto part = stored.subspan(piece.chunk.blob_offset - range.offset, piece.chunk.blob_bytes);
+        const auto part =
+            stored.subspan(piece.chunk.blob_offset - range.offset, piece.chunk.blob_bytes);
         outcomes[i] = store_piece(piece.chunk, part, wants[i]->segment->data_fd(), piece.offset);
       }
     });
@@ -185,7 +200,8 @@ Task<void> Fetcher::settle(WantPtr want, Result<void> outcome) {
     want->refetched = true;
     want->started = false;
     ++x_counters.retries;
-    x_log.warn("chunk is wrong, fetching it again", {{"blob", want->blob().to_string()}, {"error", outcome.error()}});
+    x_log.warn("chunk is wrong, fetching it again",
+               {{"blob", want->blob().to_string()}, {"error", outcome.error()}});
     enqueue(want);
     co_return;
   }
@@ -195,7 +211,8 @@ Task<void> Fetcher::settle(WantPtr want, Result<void> outcome) {
 }
 
 Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
-  auto alternates = co_await x_workers.run(want->priority, [&] { return x_find_alternates(want->segment->id(), want->piece); });
+  auto alternates = co_await x_workers.run(
+      want->priority, [&] { return x_find_alternates(want->segment->id(), want->piece); });
   for (const AlternateChunk& other : alternates) {
     const ByteRange range{other.chunk.blob_offset, other.chunk.blob_bytes};
     ++x_counters.retries;

@@ -1,6 +1,7 @@
-// Fetcher: brings missing pieces into segments: single flight per piece, neighbours of one blob coalesced into ranged reads,
-// on-demand before prefetch before background, digest checked before a piece counts as present, one refetch from the next
-// source when it is wrong. Owned by Pool; loop thread. Decoding, hashing and writing run on workers.
+// Fetcher: brings missing pieces into segments: single flight per piece, neighbours of one blob
+// coalesced into ranged reads, on-demand before prefetch before background, digest checked before a
+// piece counts as present, one refetch from the next source when it is wrong. Owned by Pool; loop
+// thread. Decoding, hashing and writing run on workers.
 #pragma once
 
 #include <array>
@@ -22,15 +23,16 @@ namespace dedup {
 
 struct FetchLimits {
   CoalesceLimits coalesce;
-  unsigned max_reads = 8;             // ranged reads in flight
-  unsigned max_background_reads = 4;  // of them for prefetch and background: a blocked reader never waits for a slot
+  unsigned max_reads = 8;  // ranged reads in flight
+  unsigned max_background_reads =
+      4;  // of them for prefetch and background: a blocked reader never waits for a slot
 };
 
 struct FetchCounters {
-  uint64_t pieces = 0;             // fetched, verified and written
-  uint64_t blob_bytes = 0;         // compressed bytes of those pieces, without gaps
-  uint64_t failures = 0;           // pieces whose waiters got an error
-  uint64_t retries = 0;            // pieces fetched a second time
+  uint64_t pieces = 0;      // fetched, verified and written
+  uint64_t blob_bytes = 0;  // compressed bytes of those pieces, without gaps
+  uint64_t failures = 0;    // pieces whose waiters got an error
+  uint64_t retries = 0;     // pieces fetched a second time
   uint64_t digest_mismatches = 0;
 };
 
@@ -43,16 +45,18 @@ struct AlternateChunk {
 
 class Fetcher {
  public:
-  // Looks (blocking, on a worker) for other blobs of which a piece can be made; asked only after a failure.
+  // Looks (blocking, on a worker) for other blobs of which a piece can be made; asked only after a
+  // failure.
   using FindAlternates = std::function<std::vector<AlternateChunk>(SegmentId, Piece)>;
   // A segment has just become complete (loop thread).
   using OnComplete = std::function<void(const std::shared_ptr<Segment>&)>;
 
-  Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, FetchLimits limits, FindAlternates find_alternates,
-          OnComplete on_complete);
+  Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, FetchLimits limits,
+          FindAlternates find_alternates, OnComplete on_complete);
 
   // Makes every piece of `segment` that overlaps `range` present.
-  //   errors  kCorruption (digest wrong after one refetch), kNotFound, kUnavailable, kDenied, kNoSpace; the error of the
+  //   errors  kCorruption (digest wrong after one refetch), kNotFound, kUnavailable, kDenied,
+  //   kNoSpace; the error of the
   //           first piece that failed. A later call tries again.
   //   threads loop thread; overlapping callers share one fetch.
   Task<Result<void>> ensure(std::shared_ptr<Segment> segment, ByteRange range, Priority priority);
@@ -90,9 +94,10 @@ class Fetcher {
   bool x_closed = false;
   bool x_pump_scheduled = false;
   unsigned x_active = 0;
-  std::map<std::pair<SegmentId, size_t>, WantPtr> x_wants;              // queued or in flight
-  std::array<std::deque<WantPtr>, kPriorityCount> x_queues;             // started wants are skipped when met
-  std::unordered_map<Digest, std::multimap<uint64_t, WantPtr>> x_queued;  // by blob, then blob offset
+  std::map<std::pair<SegmentId, size_t>, WantPtr> x_wants;   // queued or in flight
+  std::array<std::deque<WantPtr>, kPriorityCount> x_queues;  // started wants are skipped when met
+  std::unordered_map<Digest, std::multimap<uint64_t, WantPtr>>
+      x_queued;  // by blob, then blob offset
 };
 
 }  // namespace dedup

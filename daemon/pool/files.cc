@@ -16,24 +16,27 @@ Result<UniqueFd> open_file(const std::string& path, int flags) {
 }
 
 Result<uint64_t> file_size(int fd, std::string_view name) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd, &status) != 0) return errno_error(errno, std::string("stat ").append(name));
   return static_cast<uint64_t>(status.st_size);
 }
 
-Result<void> read_exactly(int fd, std::span<std::byte> out, uint64_t offset, std::string_view name) {
+Result<void> read_exactly(int fd, std::span<std::byte> out, uint64_t offset,
+                          std::string_view name) {
   while (!out.empty()) {
     const ssize_t got = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return errno_error(errno, std::string("read ").append(name));
-    if (got == 0) return make_error(Errc::kCorruption, std::string(name) + " is shorter than it must be");
+    if (got == 0)
+      return make_error(Errc::kCorruption, std::string(name) + " is shorter than it must be");
     out = out.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
   }
   return {};
 }
 
-Result<void> write_exactly(int fd, std::span<const std::byte> bytes, uint64_t offset, std::string_view name) {
+Result<void> write_exactly(int fd, std::span<const std::byte> bytes, uint64_t offset,
+                           std::string_view name) {
   while (!bytes.empty()) {
     const ssize_t put = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (put < 0 && errno == EINTR) continue;
@@ -52,7 +55,9 @@ Result<void> sync_file(int fd, std::string_view name) {
 Result<Bytes> read_file(const std::string& path, uint64_t max_bytes) {
   TRY(fd, open_file(path, O_RDONLY));
   TRY(bytes, file_size(fd.get(), path));
-  if (bytes > max_bytes) return make_error(Errc::kInvalid, path + " is larger than " + std::to_string(max_bytes) + " bytes");
+  if (bytes > max_bytes)
+    return make_error(Errc::kInvalid,
+                      path + " is larger than " + std::to_string(max_bytes) + " bytes");
   Bytes content(bytes);
   TRY(read_exactly(fd.get(), content, 0, path));
   return content;
@@ -65,7 +70,8 @@ Result<void> write_file_durably(const std::string& path, std::span<const std::by
     TRY(write_exactly(fd.get(), bytes, 0, temporary));
     TRY(sync_file(fd.get(), temporary));
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_error(errno, "rename " + temporary);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return errno_error(errno, "rename " + temporary);
   return sync_directory_of(path);
 }
 

@@ -1,4 +1,5 @@
-// File primitives with errors that name the path: open, whole reads and writes, durable replace. Any thread; they block.
+// File primitives with errors that name the path: open, whole reads and writes, durable replace.
+// Any thread; they block.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@ Result<UniqueFd> open_file(const std::string& path, int flags);
 Result<uint64_t> file_size(int fd, std::string_view name);
 // All of `out`, or kCorruption when the file ends before.
 Result<void> read_exactly(int fd, std::span<std::byte> out, uint64_t offset, std::string_view name);
-Result<void> write_exactly(int fd, std::span<const std::byte> bytes, uint64_t offset, std::string_view name);
+Result<void> write_exactly(int fd, std::span<const std::byte> bytes, uint64_t offset,
+                           std::string_view name);
 Result<void> sync_file(int fd, std::string_view name);  // fdatasync
 Result<Bytes> read_file(const std::string& path, uint64_t max_bytes);
 // Writes a temporary file beside `path`, fsyncs it, renames it over `path`, fsyncs the directory.

@@ -35,10 +35,14 @@ ExtentUses collect_uses(const LayerIndex& index) {
   return uses;
 }
 
-std::string segments_directory(const std::string& directory) { return directory + "/segments"; }
+std::string segments_directory(const std::string& directory) {
+  return directory + "/segments";
+}
 
-// Pieces of an extent at `slot`, in offset order. A streamed extent is one piece without random access.
-void append_pieces(const LayerIndex& index, const Extent& extent, Slot slot, std::vector<Piece>& pieces) {
+// Pieces of an extent at `slot`, in offset order. A streamed extent is one piece without random
+// access.
+void append_pieces(const LayerIndex& index, const Extent& extent, Slot slot,
+                   std::vector<Piece>& pieces) {
   if (extent.chunk_count == 0) {
     Piece piece{slot.offset, {}};
     piece.chunk.bytes = extent.bytes;
@@ -57,7 +61,10 @@ void append_pieces(const LayerIndex& index, const Extent& extent, Slot slot, std
 class Commit {
  public:
   Commit(Catalog& catalog, const std::string& directory, LayerPlan plan)
-      : x_catalog(catalog), x_directory(directory), x_plan(std::move(plan)), x_uses(collect_uses(x_plan.index)) {}
+      : x_catalog(catalog),
+        x_directory(directory),
+        x_plan(std::move(plan)),
+        x_uses(collect_uses(x_plan.index)) {}
 
   Result<CommittedLayer> run() {
     TRY(transaction, x_catalog.database().begin());
@@ -69,22 +76,29 @@ class Commit {
     TRY(write_segment());
     TRY(transaction.commit());
     auto slots = std::make_shared<std::vector<Slot>>(std::move(x_slots));
-    return CommittedLayer{x_plan.record, {std::make_shared<LayerIndex>(std::move(x_plan.index)), std::move(slots)}};
+    return CommittedLayer{
+        x_plan.record, {std::make_shared<LayerIndex>(std::move(x_plan.index)), std::move(slots)}};
   }
 
  private:
-  // Gives every distinct extent its slot: where the pool has it, where the stream wrote it, or a new place.
+  // Gives every distinct extent its slot: where the pool has it, where the stream wrote it, or a
+  // new place.
   Result<void> place() {
     for (const Digest& identity : x_uses.order) {
       ExtentUse& use = x_uses.by_identity[identity];
       TRY(known, x_catalog.find_chunk(identity, use.extent->bytes));
       const auto streamed = x_plan.streamed.find(identity);
-      const bool ours = streamed != x_plan.streamed.end() && streamed->second.segment == x_plan.segment;
+      const bool ours =
+          streamed != x_plan.streamed.end() && streamed->second.segment == x_plan.segment;
       if (known) {
         use.slot = *known;
-        if (ours) add_pieces(*use.extent, streamed->second, PieceState::kDead);  // another layer won the race
+        if (ours)
+          add_pieces(*use.extent, streamed->second,
+                     PieceState::kDead);  // another layer won the race
       } else if (x_plan.is_streamed) {
-        if (!ours) return make_error(Errc::kUnavailable, "a chunk was removed while the layer was read: pull again");
+        if (!ours)
+          return make_error(Errc::kUnavailable,
+                            "a chunk was removed while the layer was read: pull again");
         use.slot = streamed->second;
         add_pieces(*use.extent, use.slot, PieceState::kPresent);
       } else {
@@ -92,7 +106,8 @@ class Commit {
         add_pieces(*use.extent, use.slot, PieceState::kMissing);
       }
     }
-    for (const Extent& extent : x_plan.index.extents) x_slots.push_back(x_uses.by_identity[extent.identity].slot);
+    for (const Extent& extent : x_plan.index.extents)
+      x_slots.push_back(x_uses.by_identity[extent.identity].slot);
     return {};
   }
 
@@ -102,14 +117,17 @@ class Commit {
     x_data_bytes = std::max(x_data_bytes, round_up(slot.offset + extent.bytes, kPoolBlockBytes));
   }
 
-  // Returns the layer that is there already under the name made from the index; an error when a given name is taken.
+  // Returns the layer that is there already under the name made from the index; an error when a
+  // given name is taken.
   Result<std::optional<LayerRecord>> write_index() {
     const Bytes file = encode_layer_index(x_plan.index, x_slots);
     const bool named_here = x_plan.record.digest.is_zero();
     if (named_here) x_plan.record.digest = sha256(file);
     TRY(existing, x_catalog.layer(x_plan.record.digest));
     if (existing && named_here) return existing;
-    if (existing) return make_error(Errc::kExists, "layer " + x_plan.record.digest.to_string() + " is in the pool already");
+    if (existing)
+      return make_error(Errc::kExists,
+                        "layer " + x_plan.record.digest.to_string() + " is in the pool already");
     TRY(write_file_durably(layer_index_path(x_directory, x_plan.record.digest), file));
     return std::optional<LayerRecord>();
   }
@@ -136,7 +154,8 @@ class Commit {
     if (x_pieces.empty()) return {};
     std::vector<size_t> order(x_pieces.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::sort(order.begin(), order.end(), [this](size_t a, size_t b) { return x_pieces[a].offset < x_pieces[b].offset; });
+    std::sort(order.begin(), order.end(),
+              [this](size_t a, size_t b) { return x_pieces[a].offset < x_pieces[b].offset; });
     std::vector<Piece> pieces;
     std::vector<PieceState> states;
     for (const size_t i : order) {
@@ -158,7 +177,8 @@ class Commit {
 
 }  // namespace
 
-Result<CommittedLayer> commit_layer(Catalog& catalog, const std::string& directory, LayerPlan plan) {
+Result<CommittedLayer> commit_layer(Catalog& catalog, const std::string& directory,
+                                    LayerPlan plan) {
   return Commit(catalog, directory, std::move(plan)).run();
 }
 

@@ -7,10 +7,9 @@
 
 namespace dedup {
 
-Result<std::unique_ptr<LayerWriter>> LayerWriter::open(Catalog& catalog, const std::string& pool_directory,
-                                                       SegmentId segment,
-                                                       std::shared_ptr<const Pool::MissingMap> missing,
-                                                       uint32_t chunk_bytes, LayerLimits limits) {
+Result<std::unique_ptr<LayerWriter>> LayerWriter::open(
+    Catalog& catalog, const std::string& pool_directory, SegmentId segment,
+    std::shared_ptr<const Pool::MissingMap> missing, uint32_t chunk_bytes, LayerLimits limits) {
   std::unique_ptr<LayerWriter> writer(new LayerWriter(catalog, chunk_bytes, limits));
   writer->x_segment = segment;
   writer->x_missing = std::move(missing);
@@ -24,7 +23,8 @@ LayerWriter::~LayerWriter() {
   if (!x_finished && x_file.valid()) ::unlink(x_path.c_str());
 }
 
-Result<void> LayerWriter::add_extent(uint64_t file_offset, std::span<const std::byte> bytes, Digest identity) {
+Result<void> LayerWriter::add_extent(uint64_t file_offset, std::span<const std::byte> bytes,
+                                     Digest identity) {
   auto known = x_slots.find(identity);
   if (known == x_slots.end()) {
     TRY(in_pool, x_catalog.find_chunk(identity, bytes.size()));
@@ -52,15 +52,17 @@ Result<Slot> LayerWriter::append(std::span<const std::byte> bytes) {
   x_end = round_up(x_end + bytes.size(), kPoolBlockBytes);
   if (x_end - x_written_back >= kWriteBackBytes) {
     // Starts write-back early, so that the fdatasync at commit finds little left to do.
-    ::sync_file_range(x_file.get(), static_cast<off_t>(x_written_back), static_cast<off_t>(x_end - x_written_back),
-                      SYNC_FILE_RANGE_WRITE);
+    ::sync_file_range(x_file.get(), static_cast<off_t>(x_written_back),
+                      static_cast<off_t>(x_end - x_written_back), SYNC_FILE_RANGE_WRITE);
     x_written_back = x_end;
   }
   return slot;
 }
 
-// The bytes are at hand and verified by their digest: a lazy layer's missing piece of the same content is filled too.
-Result<void> LayerWriter::fill_missing(Slot slot, std::span<const std::byte> bytes, const Digest& identity) {
+// The bytes are at hand and verified by their digest: a lazy layer's missing piece of the same
+// content is filled too.
+Result<void> LayerWriter::fill_missing(Slot slot, std::span<const std::byte> bytes,
+                                       const Digest& identity) {
   const auto missing = x_missing->find({slot.segment, slot.offset});
   if (missing == x_missing->end()) return {};
   const auto& [segment, index] = missing->second;

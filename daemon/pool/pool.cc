@@ -26,8 +26,12 @@ class PoolImpl final : public Pool {
         x_options(std::move(options)),
         x_fetcher(
             ring, workers, log, source, x_options.fetch,
-            [this](SegmentId id, Piece piece) { return find_alternates(*x_catalog, x_options.directory, id, piece); },
-            [this](const std::shared_ptr<Segment>& done) { x_tasks.spawn(announce_complete(done)); }) {}
+            [this](SegmentId id, Piece piece) {
+              return find_alternates(*x_catalog, x_options.directory, id, piece);
+            },
+            [this](const std::shared_ptr<Segment>& done) {
+              x_tasks.spawn(announce_complete(done));
+            }) {}
 
   Result<void> load() {
     TRY(make_directories(segments_directory()));
@@ -56,7 +60,9 @@ class PoolImpl final : public Pool {
   Task<Result<void>> ensure(SegmentId id, ByteRange range, Priority priority) override {
     if (id == kZeroSegment) co_return Result<void>();
     auto target = segment(id);
-    if (target == nullptr) co_return make_error(Errc::kNotFound, "segment " + std::to_string(id) + " is not in the pool");
+    if (target == nullptr)
+      co_return make_error(Errc::kNotFound,
+                           "segment " + std::to_string(id) + " is not in the pool");
     co_return co_await x_fetcher.ensure(std::move(target), range, priority);
   }
 
@@ -74,11 +80,14 @@ class PoolImpl final : public Pool {
   void on_complete(Fetcher::OnComplete action) override { x_on_complete = std::move(action); }
 
   Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) override {
-    co_return co_await x_workers.run(Priority::kOnDemand, [this, layer] { return x_catalog->layer(layer); });
+    co_return co_await x_workers.run(Priority::kOnDemand,
+                                     [this, layer] { return x_catalog->layer(layer); });
   }
 
   Task<Result<PlacedLayer>> load_layer(Digest layer) override {
-    co_return co_await x_workers.run(Priority::kOnDemand, [this, layer] { return load_layer_index(x_options.directory, layer); });
+    co_return co_await x_workers.run(Priority::kOnDemand, [this, layer] {
+      return load_layer_index(x_options.directory, layer);
+    });
   }
 
   SegmentId new_segment() override { return x_catalog->next_segment(); }
@@ -86,11 +95,12 @@ class PoolImpl final : public Pool {
   Task<Result<LayerRecord>> add_layer(LayerPlan plan) override {
     CO_TRY(enough_space());
     const SegmentId planned = plan.segment;
-        auto layer = co_await x_workers.run(Priority::kOnDemand, [&] {
+    auto layer = co_await x_workers.run(Priority::kOnDemand, [&] {
       return commit_layer(*x_catalog, x_options.directory, std::move(plan));
     });
     if (!layer.ok() || layer->record.segment != planned) {
-      CO_TRY(Segment::remove(segments_directory(), planned));  // a streaming pass may have written data nobody needs
+      CO_TRY(Segment::remove(segments_directory(),
+                             planned));  // a streaming pass may have written data nobody needs
     }
     if (!layer.ok()) co_return std::move(layer).error();
     if (layer->record.segment == planned) CO_TRY(open_segment(planned));
@@ -98,7 +108,8 @@ class PoolImpl final : public Pool {
   }
 
   Task<Result<uint64_t>> remove_layer(Digest layer) override {
-    CO_TRY(co_await x_workers.run(Priority::kBackground, [this, layer] { return x_catalog->remove_layer(layer); }));
+    CO_TRY(co_await x_workers.run(Priority::kBackground,
+                                  [this, layer] { return x_catalog->remove_layer(layer); }));
     auto slots = co_await x_workers.run(Priority::kBackground, [this, layer] {
       ::unlink(layer_index_path(x_options.directory, layer).c_str());
       return x_catalog->dead_slots();
@@ -111,7 +122,8 @@ class PoolImpl final : public Pool {
     }));
     for (const SegmentId id : empty) {
       x_segments.erase(id);
-      CO_TRY(co_await x_workers.run(Priority::kBackground, [this, id] { return Segment::remove(segments_directory(), id); }));
+      CO_TRY(co_await x_workers.run(
+          Priority::kBackground, [this, id] { return Segment::remove(segments_directory(), id); }));
     }
     uint64_t freed_bytes = 0;
     for (const DeadSlot& slot : *slots) freed_bytes += slot.bytes;
@@ -119,16 +131,18 @@ class PoolImpl final : public Pool {
   }
 
   bool can_fill(const PlacedLayer& layer) const override {
-    return std::all_of(layer.slots->begin(), layer.slots->end(), [&, i = size_t{0}](const Slot& slot) mutable {
-      const Extent& extent = layer.index->extents[i++];
-      const auto owner = segment(slot.segment);
-      if (owner == nullptr) return false;
-      const auto span = owner->pieces_in({slot.offset, extent.bytes});
-      for (size_t p = span.first; p < span.last; ++p) {
-        if (owner->state(p) != PieceState::kPresent && !owner->piece(p).has_random_access()) return false;
-      }
-      return true;
-    });
+    return std::all_of(
+        layer.slots->begin(), layer.slots->end(), [&, i = size_t{0}](const Slot& slot) mutable {
+          const Extent& extent = layer.index->extents[i++];
+          const auto owner = segment(slot.segment);
+          if (owner == nullptr) return false;
+          const auto span = owner->pieces_in({slot.offset, extent.bytes});
+          for (size_t p = span.first; p < span.last; ++p) {
+            if (owner->state(p) != PieceState::kPresent && !owner->piece(p).has_random_access())
+              return false;
+          }
+          return true;
+        });
   }
 
   uint64_t present_bytes(const PlacedLayer& layer) const override {
@@ -145,7 +159,8 @@ class PoolImpl final : public Pool {
     auto map = std::make_shared<MissingMap>();
     for (const auto& [id, one] : x_segments) {
       for (size_t i = 0; !one->complete() && i < one->piece_count(); ++i) {
-        if (one->state(i) == PieceState::kMissing) map->emplace(std::pair(id, one->piece(i).offset), std::pair(one, i));
+        if (one->state(i) == PieceState::kMissing)
+          map->emplace(std::pair(id, one->piece(i).offset), std::pair(one, i));
       }
     }
     return map;
@@ -158,17 +173,20 @@ class PoolImpl final : public Pool {
     if (target->complete()) x_tasks.spawn(announce_complete(target));
   }
 
-  Task<Result<CheckReport>> check(bool repair, std::function<void(uint64_t, uint64_t)> progress) override {
+  Task<Result<CheckReport>> check(bool repair,
+                                  std::function<void(uint64_t, uint64_t)> progress) override {
     co_return co_await check_segments(x_workers, segments(), repair, std::move(progress));
   }
 
   Task<Result<PoolTotals>> totals() override {
     PoolTotals totals;
-    CO_TRY(catalog, co_await x_workers.run(Priority::kOnDemand, [this] { return x_catalog->totals(); }));
+    CO_TRY(catalog,
+           co_await x_workers.run(Priority::kOnDemand, [this] { return x_catalog->totals(); }));
     totals.catalog = catalog;
     for (const auto& [id, one] : x_segments) {
-      struct stat status{};
-      if (::fstat(one->data_fd(), &status) == 0) totals.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+      struct stat status {};
+      if (::fstat(one->data_fd(), &status) == 0)
+        totals.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
       totals.present_bytes += one->present_bytes();
       totals.complete_segments += one->complete() ? 1 : 0;
     }
@@ -184,10 +202,12 @@ class PoolImpl final : public Pool {
     for (const auto& one : segments()) {
       if (!one->dirty()) continue;
       const Segment::Dirty dirty = one->take_dirty();
-      auto outcome = co_await x_workers.run(Priority::kPrefetch, [&] { return Segment::write_states(dirty); });
+      auto outcome =
+          co_await x_workers.run(Priority::kPrefetch, [&] { return Segment::write_states(dirty); });
       if (!outcome.ok()) {
         // Presence is only lost across a reboot: the bytes are fetched again then.
-        x_log.error("presence cannot be written", {{"segment", one->id()}, {"error", outcome.error()}});
+        x_log.error("presence cannot be written",
+                    {{"segment", one->id()}, {"error", outcome.error()}});
         co_return outcome;
       }
     }
@@ -208,19 +228,21 @@ class PoolImpl final : public Pool {
   Result<void> make_zero_segment() {
     const std::string path = Segment::data_path(segments_directory(), kZeroSegment);
     TRY(fd, open_file(path, O_RDWR | O_CREAT));
-    if (::ftruncate(fd.get(), static_cast<off_t>(kZeroSegmentBytes)) != 0) return errno_error(errno, "resize " + path);
+    if (::ftruncate(fd.get(), static_cast<off_t>(kZeroSegmentBytes)) != 0)
+      return errno_error(errno, "resize " + path);
     return {};
   }
 
   Result<void> open_segment(SegmentId id) {
     const auto kept = x_options.kept_fds.find(id);
-    TRY(opened, Segment::open(segments_directory(), id, kept == x_options.kept_fds.end() ? -1 : kept->second));
+    TRY(opened, Segment::open(segments_directory(), id,
+                              kept == x_options.kept_fds.end() ? -1 : kept->second));
     x_segments[id] = std::move(opened);
     return {};
   }
 
   uint64_t free_bytes() const {
-    struct statvfs status{};
+    struct statvfs status {};
     if (::statvfs(x_options.directory.c_str(), &status) != 0) return 0;
     return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
   }
@@ -229,18 +251,21 @@ class PoolImpl final : public Pool {
     uint64_t present_bytes = 0;
     for (const auto& [id, one] : x_segments) present_bytes += one->present_bytes();
     if (x_options.max_bytes != 0 && present_bytes >= x_options.max_bytes) {
-      return make_error(Errc::kNoSpace, "the pool holds " + std::to_string(present_bytes) +
-                                            " bytes, limits.max_pool_bytes is reached: remove images or raise it");
+      return make_error(Errc::kNoSpace,
+                        "the pool holds " + std::to_string(present_bytes) +
+                            " bytes, limits.max_pool_bytes is reached: remove images or raise it");
     }
     if (free_bytes() >= x_options.min_free_bytes) return {};
-    return make_error(Errc::kNoSpace, "the file system of " + x_options.directory + " has less than " +
-                                          std::to_string(x_options.min_free_bytes) +
-                                          " bytes free (limits.min_free_bytes): remove images or add space");
+    return make_error(Errc::kNoSpace,
+                      "the file system of " + x_options.directory + " has less than " +
+                          std::to_string(x_options.min_free_bytes) +
+                          " bytes free (limits.min_free_bytes): remove images or add space");
   }
 
   Task<void> announce_complete(std::shared_ptr<Segment> done) {
     auto outcome = co_await flush();
-    if (!outcome.ok() || !done->complete()) co_return;  // logged by flush; the mark stays, which is always right
+    if (!outcome.ok() || !done->complete())
+      co_return;  // logged by flush; the mark stays, which is always right
     x_log.info("segment complete", {{"segment", done->id()}, {"bytes", done->present_bytes()}});
     if (x_on_complete) x_on_complete(done);
   }
@@ -267,7 +292,8 @@ class PoolImpl final : public Pool {
 
 }  // namespace
 
-Result<std::unique_ptr<Pool>> Pool::open(Ring& ring, Workers& workers, Log& log, BlobSource& source, PoolOptions options) {
+Result<std::unique_ptr<Pool>> Pool::open(Ring& ring, Workers& workers, Log& log, BlobSource& source,
+                                         PoolOptions options) {
   auto pool = std::make_unique<PoolImpl>(ring, workers, log, source, std::move(options));
   TRY(pool->load());
   return std::unique_ptr<Pool>(std::move(pool));

@@ -1,6 +1,7 @@
-// Pool: every distinct extent of every layer on this node, once. Owns the segments, the catalogue and the fetcher. Owned by
-// main; loop thread, blocking work goes to workers. `ensure` is the only way data comes in on demand; LayerWriter
-// (layer_writer.h) the only way it comes in by a streaming pass.
+// Pool: every distinct extent of every layer on this node, once. Owns the segments, the catalogue
+// and the fetcher. Owned by main; loop thread, blocking work goes to workers. `ensure` is the only
+// way data comes in on demand; LayerWriter (layer_writer.h) the only way it comes in by a streaming
+// pass.
 //
 //   DIRECTORY/index.db      catalogue            DIRECTORY/segments/  data, tables, states
 //   DIRECTORY/layers/       index of each layer with its slots
@@ -21,8 +22,9 @@ struct PoolOptions {
   std::string directory;
   uint32_t chunk_bytes = kDefaultChunkBytes;
   FetchLimits fetch;
-  uint64_t min_free_bytes = 256ull << 20;  // the file system keeps so much; beyond it new layers are refused
-  uint64_t max_bytes = 0;                  // present data beyond which new layers are refused; 0: no limit
+  uint64_t min_free_bytes =
+      256ull << 20;        // the file system keeps so much; beyond it new layers are refused
+  uint64_t max_bytes = 0;  // present data beyond which new layers are refused; 0: no limit
   // Segment fds an earlier worker opened before their mark (borrowed, valid as long as the pool).
   std::map<SegmentId, int> kept_fds;
 };
@@ -50,9 +52,11 @@ struct PoolTotals {
 
 class Pool {
  public:
-  // Opens or creates the pool: sweeps what a death left half done (files no catalogue row names, dead chunks), opens every
-  // segment. Blocking; before the loop runs. Borrowed references outlive the pool.
-  static Result<std::unique_ptr<Pool>> open(Ring& ring, Workers& workers, Log& log, BlobSource& source, PoolOptions options);
+  // Opens or creates the pool: sweeps what a death left half done (files no catalogue row names,
+  // dead chunks), opens every segment. Blocking; before the loop runs. Borrowed references outlive
+  // the pool.
+  static Result<std::unique_ptr<Pool>> open(Ring& ring, Workers& workers, Log& log,
+                                            BlobSource& source, PoolOptions options);
   virtual ~Pool() = default;
 
   virtual bool present(SegmentId segment, ByteRange range) const = 0;
@@ -61,14 +65,17 @@ class Pool {
 
   virtual std::shared_ptr<Segment> segment(SegmentId id) const = 0;  // null when unknown
   virtual std::vector<std::shared_ptr<Segment>> segments() const = 0;
-  virtual void on_complete(Fetcher::OnComplete action) = 0;  // after the states of a complete segment are durable
+  virtual void on_complete(
+      Fetcher::OnComplete action) = 0;  // after the states of a complete segment are durable
 
   virtual Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) = 0;
   virtual Task<Result<PlacedLayer>> load_layer(Digest layer) = 0;
-  // Adds a layer (lazy or streamed; see LayerPlan). The plan's segment number comes from new_segment().
+  // Adds a layer (lazy or streamed; see LayerPlan). The plan's segment number comes from
+  // new_segment().
   virtual Task<Result<LayerRecord>> add_layer(LayerPlan plan) = 0;
   virtual SegmentId new_segment() = 0;
-  // Takes a layer out; frees what only it used: punches chunks, removes empty segments. No mount may use the layer.
+  // Takes a layer out; frees what only it used: punches chunks, removes empty segments. No mount
+  // may use the layer.
   //   returns  bytes freed
   virtual Task<Result<uint64_t>> remove_layer(Digest layer) = 0;
   // True when every missing piece of the layer can be fetched by itself.
@@ -76,14 +83,18 @@ class Pool {
   // Bytes of the layer's extents that are present.
   virtual uint64_t present_bytes(const PlacedLayer& layer) const = 0;
 
-  // Missing pieces as of now of segments that have any, for a streaming pass that could fill them (any thread may read it).
-  using MissingMap = std::map<std::pair<SegmentId, uint64_t>, std::pair<std::shared_ptr<Segment>, size_t>>;
+  // Missing pieces as of now of segments that have any, for a streaming pass that could fill them
+  // (any thread may read it).
+  using MissingMap =
+      std::map<std::pair<SegmentId, uint64_t>, std::pair<std::shared_ptr<Segment>, size_t>>;
   virtual std::shared_ptr<const MissingMap> missing() const = 0;
-  virtual void mark_present(SegmentId segment, size_t piece) = 0;  // its verified bytes were written
+  virtual void mark_present(SegmentId segment,
+                            size_t piece) = 0;  // its verified bytes were written
 
-  // Reads every present piece back and compares its digest. repair: damaged pieces become missing, so the next read fetches
-  // them again. progress(checked, total) in bytes.
-  virtual Task<Result<CheckReport>> check(bool repair, std::function<void(uint64_t, uint64_t)> progress) = 0;
+  // Reads every present piece back and compares its digest. repair: damaged pieces become missing,
+  // so the next read fetches them again. progress(checked, total) in bytes.
+  virtual Task<Result<CheckReport>> check(bool repair,
+                                          std::function<void(uint64_t, uint64_t)> progress) = 0;
   virtual Task<Result<PoolTotals>> totals() = 0;
   virtual const FetchCounters& fetch_counters() const = 0;
 

@@ -1,13 +1,16 @@
-// Segment: one sparse file of the pool, the table of its pieces, and which of them are present. A segment holds the extents
-// that were new when one layer came to the node; all its bytes come from that layer's blob.
+// Segment: one sparse file of the pool, the table of its pieces, and which of them are present. A
+// segment holds the extents that were new when one layer came to the node; all its bytes come from
+// that layer's blob.
 //
-//   NNNNNNNN.data   sparse file; slots are 4 KiB aligned; padding between slots is never written (reads as zeros)
-//   NNNNNNNN.table  written once: 80-byte header, 80-byte piece records sorted by offset, sha256 of all before it
-//   NNNNNNNN.state  one byte per piece: 0 missing, 1 present, 2 dead (freed; its bytes are punched or about to be)
+//   NNNNNNNN.data   sparse file; slots are 4 KiB aligned; padding between slots is never written
+//   (reads as zeros) NNNNNNNN.table  written once: 80-byte header, 80-byte piece records sorted by
+//   offset, sha256 of all before it NNNNNNNN.state  one byte per piece: 0 missing, 1 present, 2
+//   dead (freed; its bytes are punched or about to be)
 //
-// Crash order: data is fdatasync'ed before a state byte says present, a state byte says dead before its bytes are punched.
-// In memory a piece may be present earlier: verified bytes in the page cache are as good for readers of this boot.
-// Loop thread, except the static functions and the read-only table, which any thread may use.
+// Crash order: data is fdatasync'ed before a state byte says present, a state byte says dead before
+// its bytes are punched. In memory a piece may be present earlier: verified bytes in the page cache
+// are as good for readers of this boot. Loop thread, except the static functions and the read-only
+// table, which any thread may use.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +28,13 @@
 namespace dedup {
 
 using SegmentId = uint32_t;
-inline constexpr SegmentId kZeroSegment = 0;                   // kZeroSegmentBytes of hole, complete, never marked
-inline constexpr uint64_t kZeroSegmentBytes = 1024ull << 20;   // >= any chunk_bytes
+inline constexpr SegmentId kZeroSegment = 0;  // kZeroSegmentBytes of hole, complete, never marked
+inline constexpr uint64_t kZeroSegmentBytes = 1024ull << 20;  // >= any chunk_bytes
 
 // Piece: one chunk placed in the segment; what is fetched, verified and tracked as a whole.
 struct Piece {
   uint64_t offset = 0;  // in the segment
-  Chunk chunk;          // chunk.bytes bytes at offset; blob_bytes 0: only a streaming pass can bring it
+  Chunk chunk;  // chunk.bytes bytes at offset; blob_bytes 0: only a streaming pass can bring it
 
   ByteRange range() const { return {offset, chunk.bytes}; }
   bool has_random_access() const { return chunk.blob_bytes != 0; }
@@ -41,27 +44,30 @@ enum class PieceState : uint8_t { kMissing = 0, kPresent = 1, kDead = 2 };
 
 struct SegmentHeader {
   SegmentId id = 0;
-  Digest blob;               // layer blob the pieces come from; zero for imported directories
+  Digest blob;  // layer blob the pieces come from; zero for imported directories
   uint64_t blob_bytes = 0;
-  uint64_t data_bytes = 0;   // size of the data file, multiple of 4096
+  uint64_t data_bytes = 0;  // size of the data file, multiple of 4096
 };
 
 class Segment {
  public:
   static std::string data_path(const std::string& directory, SegmentId id);
 
-  // Writes table, data and state files and makes them durable, directory entry included. `states` empty: all missing.
-  // A data file that is there already (a streaming pass wrote it) is only resized. Any thread.
-  static Result<void> create(const std::string& directory, const SegmentHeader& header, std::span<const Piece> pieces,
-                             std::span<const PieceState> states);
+  // Writes table, data and state files and makes them durable, directory entry included. `states`
+  // empty: all missing. A data file that is there already (a streaming pass wrote it) is only
+  // resized. Any thread.
+  static Result<void> create(const std::string& directory, const SegmentHeader& header,
+                             std::span<const Piece> pieces, std::span<const PieceState> states);
   // Removes the three files. Any thread.
   static Result<void> remove(const std::string& directory, SegmentId id);
 
-  // Opens an existing segment. unwatched_fd: an fd of the data file that raises no events, kept from an earlier worker
-  // (borrowed; -1: none, the file is opened here, which is right only before its first mark).
-  // Pieces beyond the end of a data file that is too short are missing again.
+  // Opens an existing segment. unwatched_fd: an fd of the data file that raises no events, kept
+  // from an earlier worker (borrowed; -1: none, the file is opened here, which is right only before
+  // its first mark). Pieces beyond the end of a data file that is too short are missing again, on
+  // disk, too.
   //   errors  kCorruption: table or state damaged.
-  static Result<std::unique_ptr<Segment>> open(const std::string& directory, SegmentId id, int unwatched_fd);
+  static Result<std::unique_ptr<Segment>> open(const std::string& directory, SegmentId id,
+                                               int unwatched_fd);
 
   const SegmentHeader& header() const { return x_header; }
   SegmentId id() const { return x_header.id; }

@@ -27,7 +27,9 @@ Result<void> Statement::run() {
 
 std::string Statement::text(int column) const {
   const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(x_raw, column));
-  return bytes == nullptr ? std::string() : std::string(bytes, static_cast<size_t>(sqlite3_column_bytes(x_raw, column)));
+  return bytes == nullptr
+             ? std::string()
+             : std::string(bytes, static_cast<size_t>(sqlite3_column_bytes(x_raw, column)));
 }
 
 Digest Statement::digest(int column) const {
@@ -42,9 +44,12 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path) {
   std::unique_ptr<Database> database(new Database);
   database->x_path = path;
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-  if (sqlite3_open_v2(path.c_str(), &database->x_raw, flags, nullptr) != SQLITE_OK) return database->error("open");
-  sqlite3_busy_timeout(database->x_raw, 10'000);  // an operator's sqlite3 shell may hold the file for a moment
-  TRY(database->execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
+  if (sqlite3_open_v2(path.c_str(), &database->x_raw, flags, nullptr) != SQLITE_OK)
+    return database->error("open");
+  sqlite3_busy_timeout(database->x_raw,
+                       10'000);  // an operator's sqlite3 shell may hold the file for a moment
+  TRY(
+      database->execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
                         "PRAGMA cache_size=-4096; PRAGMA wal_autocheckpoint=4000;"));
   return database;
 }
@@ -62,8 +67,8 @@ Result<void> Database::execute(const char* sql) {
 
 Statement Database::prepare(const char* sql) {
   sqlite3_stmt*& statement = x_statements[sql];
-  if (statement == nullptr &&
-      sqlite3_prepare_v3(x_raw, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr) != SQLITE_OK) {
+  if (statement == nullptr && sqlite3_prepare_v3(x_raw, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                                                 &statement, nullptr) != SQLITE_OK) {
     std::fprintf(stderr, "bug: SQL \"%s\": %s\n", sql, sqlite3_errmsg(x_raw));
     std::abort();
   }
@@ -81,7 +86,8 @@ Error Database::error(std::string_view what) const {
 
 Result<Database::Transaction> Database::begin() {
   Transaction transaction(*this);
-  if (sqlite3_exec(x_raw, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) != SQLITE_OK) return error("begin");
+  if (sqlite3_exec(x_raw, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) != SQLITE_OK)
+    return error("begin");
   transaction.x_open = true;
   return transaction;
 }
@@ -96,7 +102,8 @@ Result<void> Database::Transaction::commit() {
 
 Database::Transaction::~Transaction() {
   // A moved-from transaction holds no lock and must not roll back its successor's work.
-  if (x_open && x_lock.owns_lock()) sqlite3_exec(x_database->x_raw, "ROLLBACK", nullptr, nullptr, nullptr);
+  if (x_open && x_lock.owns_lock())
+    sqlite3_exec(x_database->x_raw, "ROLLBACK", nullptr, nullptr, nullptr);
 }
 
 }  // namespace dedup

@@ -1,5 +1,6 @@
-// A thin RAII layer over one SQLite connection: prepared statements, typed binds and columns, transactions that roll back
-// when dropped. Any thread, one at a time: Database has a mutex that a Transaction holds from begin to end.
+// A thin RAII layer over one SQLite connection: prepared statements, typed binds and columns,
+// transactions that roll back when dropped. Any thread, one at a time: Database has a mutex that a
+// Transaction holds from begin to end.
 #pragma once
 
 #include <sqlite3.h>
@@ -24,7 +25,9 @@ class Statement {
  public:
   Statement(Database& database, sqlite3_stmt* raw) : x_database(&database), x_raw(raw) {}
   Statement(Statement&& other) noexcept
-      : x_database(other.x_database), x_raw(std::exchange(other.x_raw, nullptr)), x_next(other.x_next) {}
+      : x_database(other.x_database),
+        x_raw(std::exchange(other.x_raw, nullptr)),
+        x_next(other.x_next) {}
   ~Statement();
 
   template <typename... Values>
@@ -48,12 +51,14 @@ class Statement {
   void bind_one(uint32_t value) { bind_one(static_cast<int64_t>(value)); }
   void bind_one(int value) { bind_one(static_cast<int64_t>(value)); }
   void bind_one(std::string_view value) {
-    sqlite3_bind_text(x_raw, x_next++, value.data(), static_cast<int>(value.size()), SQLITE_TRANSIENT);
+    sqlite3_bind_text(x_raw, x_next++, value.data(), static_cast<int>(value.size()),
+                      SQLITE_TRANSIENT);
   }
   void bind_one(const std::string& value) { bind_one(std::string_view(value)); }
   void bind_one(const char* value) { bind_one(std::string_view(value)); }
   void bind_one(const Digest& value) {
-    sqlite3_bind_blob(x_raw, x_next++, value.bytes.data(), static_cast<int>(value.bytes.size()), SQLITE_TRANSIENT);
+    sqlite3_bind_blob(x_raw, x_next++, value.bytes.data(), static_cast<int>(value.bytes.size()),
+                      SQLITE_TRANSIENT);
   }
 
   Database* x_database;

@@ -12,9 +12,11 @@
 namespace dedup {
 namespace {
 
-// Bytes become holes; the file keeps its size. A file system without hole punching only wastes the space.
+// Bytes become holes; the file keeps its size. A file system without hole punching only wastes the
+// space.
 void punch(int fd, ByteRange range) {
-  ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset), static_cast<off_t>(range.length));
+  ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset),
+              static_cast<off_t>(range.length));
 }
 
 // The number in "00000012.data", or nullopt.
@@ -42,7 +44,8 @@ std::vector<Segment::Dirty> mark_dead(std::span<const DeadSlot> slots, const Seg
 }
 
 Result<std::vector<SegmentId>> erase_dead(Catalog& catalog, std::span<const DeadSlot> slots,
-                                          std::span<const Segment::Dirty> dirty, const SegmentMap& segments) {
+                                          std::span<const Segment::Dirty> dirty,
+                                          const SegmentMap& segments) {
   for (const Segment::Dirty& states : dirty) TRY(Segment::write_states(states));
   for (const DeadSlot& slot : slots) {
     const auto owner = segments.find(slot.segment);
@@ -63,15 +66,16 @@ Result<void> sweep_files(Catalog& catalog, const std::string& directory) {
   }
   TRY(layers, catalog.layers());
   std::set<std::string> known_files;
-  for (const LayerRecord& layer : layers) known_files.insert(layer_index_path(directory, layer.digest));
+  for (const LayerRecord& layer : layers)
+    known_files.insert(layer_index_path(directory, layer.digest));
   for (const auto& file : std::filesystem::directory_iterator(directory + "/layers", failed)) {
     if (!known_files.contains(file.path().string())) ::unlink(file.path().c_str());
   }
   return {};
 }
 
-std::vector<AlternateChunk> find_alternates(Catalog& catalog, const std::string& directory, SegmentId segment,
-                                            const Piece& piece) {
+std::vector<AlternateChunk> find_alternates(Catalog& catalog, const std::string& directory,
+                                            SegmentId segment, const Piece& piece) {
   struct Candidate {
     Digest identity;
     Digest layer;
@@ -83,12 +87,15 @@ std::vector<AlternateChunk> find_alternates(Catalog& catalog, const std::string&
     auto held = catalog.database().lock();
     auto rows = catalog.database().prepare(
         "SELECT chunks.digest, chunks.offset, layers.digest, layers.blob_bytes FROM chunks "
-        "JOIN layer_chunks ON layer_chunks.chunk = chunks.id JOIN layers ON layers.id = layer_chunks.layer "
-        "WHERE chunks.segment = ?1 AND chunks.offset <= ?2 AND ?2 < chunks.offset + chunks.size AND layers.segment <> ?1");
+        "JOIN layer_chunks ON layer_chunks.chunk = chunks.id JOIN layers ON layers.id = "
+        "layer_chunks.layer "
+        "WHERE chunks.segment = ?1 AND chunks.offset <= ?2 AND ?2 < chunks.offset + chunks.size "
+        "AND layers.segment <> ?1");
     rows.bind(segment, piece.offset);
     for (auto more = rows.step(); more.ok() && *more; more = rows.step()) {
       slot_offset = static_cast<uint64_t>(rows.integer(1));
-      candidates.push_back({rows.digest(0), rows.digest(2), static_cast<uint64_t>(rows.integer(3))});
+      candidates.push_back(
+          {rows.digest(0), rows.digest(2), static_cast<uint64_t>(rows.integer(3))});
     }
   }
   std::vector<AlternateChunk> alternates;

@@ -22,7 +22,8 @@ std::vector<ImageSource*> Locations::places(Digest blob) {
   return found == x_blob_places.end() ? std::vector<ImageSource*>() : found->second;
 }
 
-Task<Result<Bytes>> Locations::read(Digest blob, uint64_t blob_bytes, ByteRange range, Priority priority) {
+Task<Result<Bytes>> Locations::read(Digest blob, uint64_t blob_bytes, ByteRange range,
+                                    Priority priority) {
   Error last = make_error(Errc::kNotFound, "no registry is known for blob " + blob.to_string());
   for (ImageSource* place : places(blob)) {
     auto bytes = co_await place->read(blob, blob_bytes, range, priority);
@@ -32,7 +33,8 @@ Task<Result<Bytes>> Locations::read(Digest blob, uint64_t blob_bytes, ByteRange 
   co_return last;
 }
 
-Task<Result<std::unique_ptr<BlobStream>>> Locations::open_stream(Digest blob, uint64_t blob_bytes, Priority priority) {
+Task<Result<std::unique_ptr<BlobStream>>> Locations::open_stream(Digest blob, uint64_t blob_bytes,
+                                                                 Priority priority) {
   Error last = make_error(Errc::kNotFound, "no registry is known for blob " + blob.to_string());
   for (ImageSource* place : places(blob)) {
     auto stream = co_await place->open_stream(blob, blob_bytes, priority);

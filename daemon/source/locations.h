@@ -1,5 +1,6 @@
-// Locations: where the node has seen each blob, and the fallback order between those places. The BlobSource the pool reads
-// from: a read goes to the place that served the blob last and, when that fails, to the others. Owned by main; loop thread.
+// Locations: where the node has seen each blob, and the fallback order between those places. The
+// BlobSource the pool reads from: a read goes to the place that served the blob last and, when that
+// fails, to the others. Owned by main; loop thread.
 #pragma once
 
 #include <functional>
@@ -15,7 +16,8 @@ namespace dedup {
 
 class Locations final : public BlobSource {
  public:
-  // Makes the source of a location (make_registry_source or make_layout_source). Called once per location.
+  // Makes the source of a location (make_registry_source or make_layout_source). Called once per
+  // location.
   using MakeSource = std::function<std::unique_ptr<ImageSource>(const Reference&)>;
   explicit Locations(MakeSource make_source) : x_make_source(std::move(make_source)) {}
 
@@ -25,14 +27,16 @@ class Locations final : public BlobSource {
   void add(Digest blob, const Reference& location);
 
   // errors  those of the last place tried; kNotFound when no place is known.
-  Task<Result<Bytes>> read(Digest blob, uint64_t blob_bytes, ByteRange range, Priority priority) override;
-  Task<Result<std::unique_ptr<BlobStream>>> open_stream(Digest blob, uint64_t blob_bytes, Priority priority) override;
+  Task<Result<Bytes>> read(Digest blob, uint64_t blob_bytes, ByteRange range,
+                           Priority priority) override;
+  Task<Result<std::unique_ptr<BlobStream>>> open_stream(Digest blob, uint64_t blob_bytes,
+                                                        Priority priority) override;
 
  private:
   std::vector<ImageSource*> places(Digest blob);
 
   MakeSource x_make_source;
-  std::map<std::string, std::unique_ptr<ImageSource>> x_sources;         // by location
+  std::map<std::string, std::unique_ptr<ImageSource>> x_sources;        // by location
   std::unordered_map<Digest, std::vector<ImageSource*>> x_blob_places;  // order of preference
 };
 
