@@ -70,8 +70,8 @@ class Images {
   Task<Result<void>> prepare_all(ResolvedImage image, std::string holder, Progress progress);
 
   template <typename F>
-  auto on_worker(F function) {
-    return x_workers.run(Priority::kOnDemand, std::move(function));
+  auto on_worker(F&& function) {
+    return x_workers.run(Priority::kOnDemand, std::forward<F>(function));
   }
 
   Ring& x_ring;

@@ -31,13 +31,12 @@ class Workers {
   void submit(Priority priority, std::function<void()> job);
 
   // co_await workers.run(priority, fn): the value of fn(), computed on a worker. Not cancellable.
-  // Capture by reference, the frame stays suspended: g++ 12 destroys a closure (or an aggregate)
-  // with non-trivial members twice when it is a temporary of a co_await expression. A closure that
-  // captures owners by value is named first (the rules of task.h): the awaiting frame stays, so it
-  // can as well capture by reference.
+  // Capture by reference, the frame stays suspended (the rules of task.h).
   template <typename F>
-  auto run(Priority priority, F function) {
-    return Await<F>{*this, priority, std::move(function), {}, {}};
+  auto run(Priority priority, F&& function) {
+    static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,
+                  "g++ 12 destroys this closure twice: capture by reference or name it first");
+    return Await<std::remove_cvref_t<F>>{*this, priority, std::forward<F>(function), {}, {}};
   }
 
  private:

@@ -41,6 +41,10 @@ Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored, 
   return write_exactly(fd, content, offset, "pool segment");
 }
 
+Error wrong_length(uint64_t bytes, ByteRange range) {
+  return make_error(Errc::kUnavailable, "got " + std::to_string(bytes) + " bytes instead of " + std::to_string(range.length));
+}
+
 }  // namespace
 
 Fetcher::Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, FetchLimits limits,
@@ -78,6 +82,7 @@ Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t p
   } else if (!want->started && priority < want->priority) {
     want->priority = priority;
     x_queues[static_cast<size_t>(priority)].push_back(want);
+    schedule_pump();  // it may run at once although its former priority had no slot
   }
   return want;
 }
@@ -133,7 +138,9 @@ void Fetcher::pump() {
 std::vector<Fetcher::WantPtr> Fetcher::take_neighbours(const WantPtr& want, ByteRange& read) {
   constexpr size_t kMaxNeighbours = 512;
   auto& queued = x_queued[want->blob()];
+  // From the want itself: thousands of pieces of one packed member share an offset.
   auto begin = queued.lower_bound(want->piece.chunk.blob_offset);
+  while (begin->second != want) ++begin;
   const uint64_t reach = x_limits.coalesce.max_read_bytes;
   const uint64_t offset = want->piece.chunk.blob_offset;
   for (size_t n = 0;
@@ -169,6 +176,7 @@ std::vector<Fetcher::WantPtr> Fetcher::take_neighbours(const WantPtr& want, Byte
 Task<void> Fetcher::run_read(ByteRange range, std::vector<WantPtr> wants, Priority priority) {
   const SegmentHeader& header = wants.front()->segment->header();
   auto bytes = co_await x_source.read(header.blob, header.blob_bytes, range, priority);
+  if (bytes.ok() && bytes->size() != range.length) bytes = wrong_length(bytes->size(), range);
   std::vector<Result<void>> outcomes(wants.size());
   if (bytes.ok()) {
     const std::span<const std::byte> stored(*bytes);
@@ -217,7 +225,7 @@ Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
     const ByteRange range{other.chunk.blob_offset, other.chunk.blob_bytes};
     ++x_counters.retries;
     auto bytes = co_await x_source.read(other.blob, other.blob_bytes, range, want->priority);
-    if (!bytes.ok()) continue;
+    if (!bytes.ok() || bytes->size() != range.length) continue;
     const std::span<const std::byte> stored(*bytes);
     Chunk chunk = other.chunk;
     chunk.digest = want->piece.chunk.digest;
@@ -234,7 +242,8 @@ void Fetcher::finish(const WantPtr& want, Result<void> outcome) {
   if (outcome.ok()) {
     ++x_counters.pieces;
     const bool was_complete = want->segment->complete();
-    want->segment->set_present(want->index);
+    // A removal meanwhile has made the piece dead, its bytes are punched.
+    if (want->segment->state(want->index) == PieceState::kMissing) want->segment->set_present(want->index);
     if (!was_complete && want->segment->complete()) x_on_complete(want->segment);
   } else {
     ++x_counters.failures;
