@@ -42,7 +42,8 @@ Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored, 
 }
 
 Error wrong_length(uint64_t bytes, ByteRange range) {
-  return make_error(Errc::kUnavailable, "got " + std::to_string(bytes) + " bytes instead of " + std::to_string(range.length));
+  return make_error(Errc::kUnavailable, "got " + std::to_string(bytes) + " bytes instead of " +
+                                            std::to_string(range.length));
 }
 
 }  // namespace
@@ -243,7 +244,8 @@ void Fetcher::finish(const WantPtr& want, Result<void> outcome) {
     ++x_counters.pieces;
     const bool was_complete = want->segment->complete();
     // A removal meanwhile has made the piece dead, its bytes are punched.
-    if (want->segment->state(want->index) == PieceState::kMissing) want->segment->set_present(want->index);
+    if (want->segment->state(want->index) == PieceState::kMissing)
+      want->segment->set_present(want->index);
     if (!was_complete && want->segment->complete()) x_on_complete(want->segment);
   } else {
     ++x_counters.failures;

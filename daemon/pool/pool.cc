@@ -31,7 +31,8 @@ class PoolImpl final : public Pool {
             },
             [this](const std::shared_ptr<Segment>& done) {
               x_tasks.spawn(announce_complete(done));
-            }) {}
+            }),
+        x_state_writes(ring, 1) {}
 
   Result<void> load() {
     TRY(make_directories(segments_directory()));
@@ -46,6 +47,7 @@ class PoolImpl final : public Pool {
     TRY(slots, x_catalog->dead_slots());
     TRY(empty, erase_dead(*x_catalog, slots, mark_dead(slots, x_segments), x_segments));
     for (const SegmentId id : empty) x_segments.erase(id);
+    x_options.kept_fds.clear();  // numbers can come back, these files cannot
     TRY(sweep_files(*x_catalog, x_options.directory));
     x_ring.post([this] { x_tasks.spawn(flush_regularly()); });
     return {};
@@ -93,9 +95,10 @@ class PoolImpl final : public Pool {
   SegmentId new_segment() override { return x_catalog->next_segment(); }
 
   Task<Result<LayerRecord>> add_layer(LayerPlan plan) override {
-    CO_TRY(enough_space());
     const SegmentId planned = plan.segment;
-    auto layer = co_await x_workers.run(Priority::kOnDemand, [&] {
+    const auto space = enough_space();
+    auto layer = co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<CommittedLayer> {
+      TRY(space);
       return commit_layer(*x_catalog, x_options.directory, std::move(plan));
     });
     if (!layer.ok() || layer->record.segment != planned) {
@@ -115,6 +118,7 @@ class PoolImpl final : public Pool {
       return x_catalog->dead_slots();
     });
     if (!slots.ok()) co_return std::move(slots).error();
+    const auto permit = co_await x_state_writes.acquire(1, Priority::kBackground);
     const auto dirty = mark_dead(*slots, x_segments);
     const auto segments = x_segments;  // keeps the files open
     CO_TRY(empty, co_await x_workers.run(Priority::kBackground, [&] {
@@ -199,6 +203,7 @@ class PoolImpl final : public Pool {
   const PoolOptions& options() const override { return x_options; }
 
   Task<Result<void>> flush() override {
+    const auto permit = co_await x_state_writes.acquire(1, Priority::kPrefetch);
     for (const auto& one : segments()) {
       if (!one->dirty()) continue;
       const Segment::Dirty dirty = one->take_dirty();
@@ -286,6 +291,10 @@ class PoolImpl final : public Pool {
   std::map<SegmentId, std::shared_ptr<Segment>> x_segments;
   Fetcher x_fetcher;
   Fetcher::OnComplete x_on_complete;
+  // States are written in the order they came about: a piece that died while an earlier "present"
+  // of it was on its way stays dead on disk. And a flush with nothing to write waits for the one
+  // that writes it.
+  Semaphore x_state_writes;
   CancelSource x_stop;
   TaskScope x_tasks;
 };
