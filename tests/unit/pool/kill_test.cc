@@ -49,7 +49,8 @@ std::string name_of(unsigned number) {
   }
 }
 
-void expect_whole(const std::string& directory, unsigned round) {
+// seen_layers grows by the number of layers found.
+void expect_whole(const std::string& directory, unsigned round, size_t& seen_layers) {
   PoolRig rig;
   rig.options.directory = directory;
   rig.open();
@@ -57,6 +58,7 @@ void expect_whole(const std::string& directory, unsigned round) {
   EXPECT_TRUE(rig.check().bad.empty()) << "round " << round;
   EXPECT_TRUE(rig.pool->catalog().dead_slots()->empty());
   const auto layers = *rig.pool->catalog().layers();
+  seen_layers += layers.size();
   EXPECT_EQ(PoolRig::names_in(rig.layers()).size(), layers.size());
   EXPECT_EQ(PoolRig::names_in(rig.segments()).size(),
             1 + 3 * rig.pool->catalog().segments()->size());
@@ -77,19 +79,21 @@ TEST(PoolKill, AtAnyMomentLeavesAWholePool) {
   std::mt19937 random(7);
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   unsigned rounds = 0;
+  size_t seen_layers = 0;
   for (; rounds < 50 && std::chrono::steady_clock::now() < end; ++rounds) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) churn(dir / "pool", rounds * 5);
-    ::usleep(5'000 + random() % 250'000);
+    ::usleep(static_cast<useconds_t>(5'000 + random() % 250'000));
     ASSERT_EQ(::kill(child, SIGKILL), 0);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended with " << WEXITSTATUS(status);
-    expect_whole(dir / "pool", rounds);
+    expect_whole(dir / "pool", rounds, seen_layers);
     if (::testing::Test::HasFailure()) break;
   }
   EXPECT_GE(rounds, 5U);
+  EXPECT_GT(seen_layers, rounds) << "killed too early to have done anything";
   RecordProperty("rounds", static_cast<int>(rounds));
 }
 
