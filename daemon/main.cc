@@ -206,7 +206,7 @@ class Worker {
     x_log.info("stopping");
     co_await x_chains->close(std::chrono::milliseconds(x_config.stop_timeout_ms));
     co_await x_pool->close();
-    x_chains->close_against_readers();
+    co_await x_chains->close_against_readers();
     co_await x_door->stop();
     x_log.info("stopped", {{"mounts_in_use", x_chains->mounted()}});
     // Handlers of long calls may still run on API threads; nothing they do needs an end.

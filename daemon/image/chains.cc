@@ -71,6 +71,10 @@ Result<void> Chains::recover(bool fresh) {
 }
 
 Task<void> Chains::remount_held() {
+  auto restored = co_await x_pool.restore_sizes();
+  if (!restored.ok()) {
+    x_log.error("a segment stays closed against readers", {{"error", restored.error()}});
+  }
   auto records = co_await x_workers.run(Priority::kOnDemand, [this] { return x_store.chains(); });
   if (!records.ok()) {
     x_log.error("chains cannot be listed", {{"error", records.error()}});
@@ -190,7 +194,7 @@ Result<void> Chains::attach(SegmentId id) {
   TRY(x_link.keep(id, segment->data_fd()));
   TRY(x_door.attach(id, segment->data_fd()));
   x_attached.insert(id);
-  return segment->restore_size();
+  return {};
 }
 
 bool Chains::segment_in_use(SegmentId id) const {
@@ -298,21 +302,23 @@ Task<void> Chains::complete_in_use(std::chrono::milliseconds timeout) {
   }
 }
 
-void Chains::close_against_readers() {
+Task<void> Chains::close_against_readers() {
   for (const SegmentId id : x_attached) {
     const auto segment = x_pool.segment(id);
     if (segment == nullptr || segment->complete()) continue;
     uint64_t safe_bytes = segment->header().data_bytes;
     for (size_t i = segment->piece_count(); i-- > 0;) {
-      if (segment->state(i) == PieceState::kMissing)
+      if (segment->state(i) == PieceState::kMissing) {
         safe_bytes = round_down(segment->piece(i).offset, kPoolBlockBytes);
+      }
     }
     x_log.error("segment is closed against readers until dedupd runs again",
                 {{"segment", id}, {"safe_bytes", safe_bytes}});
-    if (::ftruncate(segment->data_fd(), static_cast<off_t>(safe_bytes)) != 0) {
-      x_log.error("segment cannot be cut",
-                  {{"segment", id}, {"error", errno_error(errno, "ftruncate")}});
-    }
+    // On a worker: ftruncate of a marked file raises an event that this loop answers.
+    const int status = co_await x_workers.run(Priority::kOnDemand, [&] {
+      return ::ftruncate(segment->data_fd(), static_cast<off_t>(safe_bytes));
+    });
+    if (status != 0) x_log.error("segment cannot be cut", {{"segment", id}});
   }
 }
 

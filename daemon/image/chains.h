@@ -54,7 +54,7 @@ class Chains {
   Task<void> close(std::chrono::milliseconds timeout);
   // Last of all, when no fetch runs any more: cuts segments that are in use and incomplete at their
   // first missing piece, so that reads beyond give EIO, never zeros, once the groups are gone.
-  void close_against_readers();
+  Task<void> close_against_readers();
 
   void segment_complete(const std::shared_ptr<Segment>& segment);
   std::vector<ChainStatus> status() const;

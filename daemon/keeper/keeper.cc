@@ -22,6 +22,7 @@
 #include "doors/fanotify_group.h"
 #include "doors/kept_mapping.h"
 #include "keeper/kept_segments.h"
+#include "keeper/last_answers.h"
 #include "keeper/restart_pace.h"
 #include "keeper/worker_process.h"
 
@@ -141,7 +142,8 @@ class Keeper {
   }
 
   int give_up(int exit_status) {
-    if (const size_t count = x_segments.truncate_all(); count != 0) {
+    const std::span<const int32_t> groups(x_state.header().group_fd);
+    if (const size_t count = empty_segments_in_use(x_segments, groups); count != 0) {
       note("error", "stopped without the worker, segments in use were emptied", "segments",
            static_cast<int64_t>(count));
     }

@@ -202,6 +202,16 @@ class PoolImpl final : public Pool {
   Catalog& catalog() override { return *x_catalog; }
   const PoolOptions& options() const override { return x_options; }
 
+  Task<Result<void>> restore_sizes() override {
+    for (const auto& one : segments()) {
+      const Segment::Dirty dirty = one->take_dirty();
+      CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&] {
+        return Segment::restore_size(dirty, one->header().data_bytes);
+      }));
+    }
+    co_return Result<void>();
+  }
+
   Task<Result<void>> flush() override {
     const auto permit = co_await x_state_writes.acquire(1, Priority::kPrefetch);
     for (const auto& one : segments()) {

@@ -101,6 +101,8 @@ class Pool {
   virtual Catalog& catalog() = 0;
   virtual const PoolOptions& options() const = 0;
 
+  // Grows segments that a fail-closed stop had cut. After their marks are back and the door serves.
+  virtual Task<Result<void>> restore_sizes() = 0;
   virtual Task<Result<void>> flush() = 0;  // makes all presence so far durable
   virtual Task<void> close() = 0;          // ends fetches, flushes
 };

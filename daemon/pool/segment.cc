@@ -201,13 +201,14 @@ bool Segment::present(ByteRange range) const {
                      [](PieceState state) { return state != PieceState::kMissing; });
 }
 
-Result<void> Segment::restore_size() {
-  TRY(actual_bytes, file_size(x_data_fd, "segment"));
-  if (actual_bytes >= x_header.data_bytes) return {};
+Result<void> Segment::restore_size(const Dirty& dirty, uint64_t data_bytes) {
+  TRY(actual_bytes, file_size(dirty.data_fd, "segment data"));
+  if (actual_bytes >= data_bytes) return {};
   // The states on disk may still say present for what was cut off; they must not outlive the cut.
-  TRY(write_states(take_dirty()));
-  if (::ftruncate(x_data_fd, static_cast<off_t>(x_header.data_bytes)) != 0)
+  TRY(write_states(dirty));
+  if (::ftruncate(dirty.data_fd, static_cast<off_t>(data_bytes)) != 0) {
     return errno_error(errno, "resize segment");
+  }
   return {};
 }
 

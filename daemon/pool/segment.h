@@ -88,8 +88,6 @@ class Segment {
 
   // Reads and writes through it raise no fanotify events.
   int data_fd() const { return x_data_fd; }
-  // Grows a data file that a fail-closed stop had cut; call after the mark is back.
-  Result<void> restore_size();
 
   // The bytes of the piece are in the file and verified. It becomes durable with flush().
   void set_present(size_t index);
@@ -107,6 +105,10 @@ class Segment {
   Dirty take_dirty();
   // fdatasync data, write the states, fdatasync them. Any thread.
   static Result<void> write_states(const Dirty& dirty);
+  // Grows a data file that a fail-closed stop had cut, once the states in `dirty` are durable. Any
+  // thread but the loop's: ftruncate of a marked file raises an event whatever fd it goes through
+  // (6.18), and the loop has to answer it.
+  static Result<void> restore_size(const Dirty& dirty, uint64_t data_bytes);
 
  private:
   Segment() = default;

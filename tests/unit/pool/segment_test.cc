@@ -166,7 +166,7 @@ TEST_F(SegmentFiles, PiecesBeyondACutFileAreMissingOnDiskToo) {
   EXPECT_EQ(segment->present_bytes(), 4196U);
   // A fetched piece makes the file grow by itself, before restore_size() is called.
   EXPECT_EQ(content("state"), std::string("\1\1\0\0", 4));
-  ASSERT_TRUE(segment->restore_size().ok());
+  ASSERT_TRUE(Segment::restore_size(segment->take_dirty(), 20480).ok());
   struct stat status {};
   ASSERT_EQ(::stat(file("data").c_str(), &status), 0);
   EXPECT_EQ(status.st_size, 20480);
