@@ -87,13 +87,13 @@ stage_unit() {
 fuzz_one() {
   local target=$1 seeds=build/fuzz-corpus/$1
   mkdir -p "$seeds" build/fuzz-findings
-  [ ! -x tests/fuzz/make-seeds.sh ] || tests/fuzz/make-seeds.sh "$target" "$seeds"
   "build/fuzz/tests/fuzz/$target" -max_total_time="$FUZZ_SECONDS" -rss_limit_mb=2048 -artifact_prefix=build/fuzz-findings/ "$seeds"
 }
 stage_fuzz() {
   local target targets=() pair
   for target in build/fuzz/tests/fuzz/fuzz_*; do [ ! -f "$target" ] || [ ! -x "$target" ] || targets+=("$(basename "$target")"); done
   [ ${#targets[@]} -gt 0 ] || { step fuzz false; return; }
+  step "fuzz seeds" tests/fuzz/make-seeds.sh build/fuzz-corpus || return
   # Two at a time, one per core of a small machine; results come in order.
   for ((pair = 0; pair < ${#targets[@]}; pair += 2)); do
     local pids=() names=("${targets[@]:pair:2}") name
