@@ -112,6 +112,7 @@ Result<void> TocReader::take_file_or_other(TocEntry& entry, uint64_t number) {
   made.size = *type == EntryType::kRegular ? entry.size : 0;
   made.mtime_seconds = mtime.seconds;
   made.mtime_nanoseconds = mtime.nanoseconds;
+  bound_mtime(made);
   made.rdev_major = entry.dev_major;
   made.rdev_minor = entry.dev_minor;
   made.xattrs = std::move(entry.xattrs);

@@ -190,7 +190,12 @@ Task<Result<void>> Chains::probe(Digest chain) {
 
 Result<void> Chains::attach(SegmentId id) {
   const auto segment = x_pool.segment(id);
-  if (segment == nullptr || segment->complete() || x_attached.contains(id)) return {};
+  if (id == kZeroSegment) return {};
+  if (segment == nullptr) {
+    // Mounted without its mark it would show zeros.
+    return make_error(Errc::kCorruption, "segment " + std::to_string(id) + " is not in the pool");
+  }
+  if (segment->complete() || x_attached.contains(id)) return {};
   TRY(x_link.keep(id, segment->data_fd()));
   TRY(x_door.attach(id, segment->data_fd()));
   x_attached.insert(id);
