@@ -34,7 +34,7 @@ const std::array kKeys{
     ConfigKey{"chunk_bytes", SizeKey{DEDUP_FIELD(uint64_t, chunk_bytes), 4 * kKiB, 64 * kMiB, true},
               "longest run of a file that is deduplicated and verified as one"},
     ConfigKey{"worker_threads", CountKey{DEDUP_FIELD(uint64_t, worker_threads), 0, 256},
-              "threads that inflate, hash and write; 0: one per CPU"},
+              "threads that inflate, hash and write; 0: one per CPU, at least 4"},
     ConfigKey{"log.level", ChoiceKey{kLevels, DEDUP_CHOICE(LogLevel, log_level)},
               "least important line that is logged"},
     ConfigKey{"log.format", ChoiceKey{kFormats, DEDUP_CHOICE(LogFormat, log_format)},
