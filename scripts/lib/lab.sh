@@ -66,11 +66,12 @@ lab_stop() {
   wait "$pid" 2>/dev/null || true
 }
 
-# lab_kill NAME: SIGKILL, the way a crash looks.
+# lab_kill NAME [PID...]: SIGKILL for it and for children of it that are named, the way a power cut looks.
 lab_kill() {
   local pid=${LAB_PIDS[$1]}
   unset "LAB_PIDS[$1]"
-  kill -KILL "$pid" && { wait "$pid" 2>/dev/null || true; }
+  # Stopped first: a parent that lives a moment longer could start a child again.
+  { kill -STOP "$pid" && kill -KILL "${@:2}" "$pid" && wait "$pid" || true; } 2>/dev/null
 }
 
 lab_gone() { [ ! -e "/proc/$1" ] || grep -qs '^State:.Z' "/proc/$1/status"; }

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""A registry (v2, read only) on loopback that misbehaves on request.
+
+    odd-registry.py DIRECTORY [--delay-ms N]
+
+Serves DIRECTORY/NAME, OCI layout directories, as repositories NAME; by tag (index.json) or digest. Prints "listening on
+127.0.0.1:PORT", then one line per request: METHOD PATH RANGE STATUS BYTES. The file DIRECTORY/fault is read at each request:
+"WHERE FAULT [ARGUMENT] [COUNT]", WHERE is manifests, blobs or BLOB-DIGEST; COUNT: how many requests it hits (default: all).
+No such file, or an empty one: all is well. Faults:
+
+    status N        answers with status N; 429 and 503 may be given as N:SECONDS of Retry-After
+    hang            accepts the request and never answers
+    hang-body       sends half of the body, then nothing
+    cut             sends half of the body and closes
+    flip            inverts the byte in the middle of the body
+    no-range        answers 200 with the whole blob to a ranged request
+    wrong-range     answers 206 with bytes from another place, and says so in Content-Range
+    loop            redirects to itself
+"""
+import argparse
+import http.server
+import json
+import os
+import re
+import threading
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+STOP = threading.Event()
+
+
+class Faults:
+    def __init__(self, path):
+        self.path, self.lock, self.text, self.left = path, threading.Lock(), "", 0
+
+    def take(self, where, digest):
+        """(fault, argument) for this request, or ("", "")."""
+        with self.lock:
+            try:
+                with open(self.path) as file:
+                    text = file.read().strip()
+            except FileNotFoundError:
+                text = ""
+            words = text.split()
+            if text != self.text:
+                self.text = text
+                self.left = int(words[3]) if len(words) > 3 else 1 << 30
+            if not words or words[0] not in (where, digest) or self.left == 0:
+                return "", ""
+            self.left -= 1
+            return words[1], words[2] if len(words) > 2 else ""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    directory = delay_s = faults = None
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body=b"", headers=(), limit=None):
+        """`limit`: how much of the body is really sent."""
+        self.send_response(status)
+        for key, value in headers:
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body if limit is None else body[:limit])
+        print(self.command, self.path, self.headers.get("Range", "-"), status, len(body), flush=True)
+
+    def find(self, name, kind, reference):
+        """The bytes of a manifest or blob, or None."""
+        layout = os.path.join(self.directory, name)
+        if kind == "manifests" and not reference.startswith("sha256:"):
+            try:
+                with open(os.path.join(layout, "index.json")) as file:
+                    entries = json.load(file)["manifests"]
+            except FileNotFoundError:
+                return None
+            found = [e["digest"] for e in entries if e["annotations"]["org.opencontainers.image.ref.name"] == reference]
+            if not found:
+                return None
+            reference = found[0]
+        try:
+            with open(os.path.join(layout, "blobs", "sha256", reference[7:]), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def do_GET(self):
+        if self.path == "/v2/":
+            return self.answer(200, b"{}")
+        match = re.fullmatch(r"/v2/([\w/-]+)/(manifests|blobs)/([\w:.-]+)", self.path)
+        if not match:
+            return self.answer(404)
+        STOP.wait(self.delay_s)
+        fault, argument = self.faults.take(match[2], match[3])
+        if fault == "status":
+            status, _, wait = argument.partition(":")
+            headers = [("Retry-After", wait)] if wait else []
+            if status == "401":
+                headers.append(("WWW-Authenticate", 'Basic realm="closed"'))
+            return self.answer(int(status), b'{"errors":[{"code":"DENIED","message":"as ordered"}]}', headers)
+        if fault == "hang":
+            STOP.wait()
+            return None
+        if fault == "loop":
+            return self.answer(307, b"", [("Location", self.path)])
+        body = self.find(*match.groups())
+        if body is None:
+            return self.answer(404)
+        return self.send_found(body, MANIFEST_TYPE if match[2] == "manifests" else "application/octet-stream", fault)
+
+    do_HEAD = do_GET
+
+    def send_found(self, body, media_type, fault):
+        headers, status = [("Content-Type", media_type)], 200
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked and fault != "no-range":
+            first, last = int(asked[1]), int(asked[2] or len(body) - 1)
+            if fault == "wrong-range":
+                first, last = (first + 1, last + 1) if last + 1 < len(body) else (first - 1, last - 1)
+            last = min(last, len(body) - 1)
+            if first >= len(body):
+                return self.answer(416, b"", [("Content-Range", f"bytes */{len(body)}")])
+            headers.append(("Content-Range", f"bytes {first}-{last}/{len(body)}"))
+            body, status = body[first:last + 1], 206
+        if fault == "flip":
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1:]
+        if fault in ("cut", "hang-body"):
+            self.answer(status, body, headers, len(body) // 2)
+            self.wfile.flush()
+            if fault == "hang-body":
+                STOP.wait()
+            self.close_connection = True
+            return None
+        return self.answer(status, body, headers)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_):
+        pass  # clients that hang up are part of the game
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory")
+    parser.add_argument("--delay-ms", type=int, default=0, help="before each answer")
+    options = parser.parse_args()
+    Handler.directory, Handler.delay_s = options.directory, options.delay_ms / 1000
+    Handler.faults = Faults(os.path.join(options.directory, "fault"))
+    server = Server(("127.0.0.1", 0), Handler)
+    print(f"listening on 127.0.0.1:{server.server_address[1]}", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
