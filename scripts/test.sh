@@ -12,7 +12,7 @@ usage() {
 usage: test.sh [--only STAGE]...     (as root, on Debian 12)
 
 Stages, in order:
-  setup   install packages            style   clang-format, include order
+  setup   install packages            style   clang-format, shellcheck, include order
   build   release, dev (ASan+UBSan), fuzz
   unit    unit, kernel and command-line tests under the sanitizers
   fuzz    every fuzz target for \$FUZZ_SECONDS (60) seconds
@@ -53,8 +53,10 @@ step() {
 stage_setup() { step setup scripts/setup.sh; }
 
 check_format() { git ls-files '*.cc' '*.h' | xargs clang-format-14 --dry-run -Werror; }
+check_shell() { git ls-files '*.sh' .ci/run | xargs shellcheck; }
 stage_style() {
   step format check_format
+  step shell check_shell
   step includes scripts/check-includes.sh
 }
 

@@ -71,7 +71,11 @@ lab_kill() {
   local pid=${LAB_PIDS[$1]}
   unset "LAB_PIDS[$1]"
   # Stopped first: a parent that lives a moment longer could start a child again.
-  { kill -STOP "$pid" && kill -KILL "${@:2}" "$pid" && wait "$pid" || true; } 2>/dev/null
+  {
+    kill -STOP "$pid" || true
+    kill -KILL "${@:2}" "$pid" || true
+    wait "$pid" || true
+  } 2>/dev/null
 }
 
 lab_gone() { [ ! -e "/proc/$1" ] || grep -qs '^State:.Z' "/proc/$1/status"; }

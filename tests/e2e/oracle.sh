@@ -6,7 +6,7 @@
 # GIANT=0 leaves the 5 GiB sparse file out (containerd writes it in full, which takes most of this script's time).
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
-BUILD=$(realpath "${1:-$REPO/build/release}")
+BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 for piece in say lab containerd registry image-build image-convert tree dedupd cold; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 # containerd ignores a layer's entry for the root, and a directory without an entry has the time of unpacking.
