@@ -9,11 +9,9 @@
 //            nonzero, the keeper truncates every kept segment to 0 before it exits: a short segment
 //            gives readers EIO, a lost group would give them zeros.
 //   restart  a worker that dies otherwise is restarted at once; after 3 deaths within 10 s each
-//   further start waits,
-//            up to 5 s. Blocked readers wait; nothing is lost.
+//            further start waits 100 ms. Blocked readers wait; nothing is lost.
 //   other    a worker exit status 78 (EX_CONFIG) or 69 (EX_UNAVAILABLE) during its first start is
-//   passed on: the keeper
-//            exits with it.
+//            passed on: the keeper exits with it.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +28,8 @@ struct KeeperOptions {
   std::vector<std::string> worker_arguments;  // argv of the worker, [0] = path of the program
   UniqueFd root_lock;                         // flock held; inherited by the worker
   bool want_fanotify = true;
-  uint32_t longest_restart_wait_ms = 5000;
+  uint32_t longest_restart_wait_ms =
+      100;                           // readers are blocked meanwhile: ten starts a second harm less
   uint32_t longest_stop_ms = 60000;  // then the worker is killed, which counts as dying in a stop
 };
 

@@ -47,10 +47,15 @@ Result<std::vector<SegmentId>> erase_dead(Catalog& catalog, std::span<const Dead
                                           std::span<const Segment::Dirty> dirty,
                                           const SegmentMap& segments) {
   for (const Segment::Dirty& states : dirty) TRY(Segment::write_states(states));
-  for (const DeadSlot& slot : slots) {
-    const auto owner = segments.find(slot.segment);
-    if (owner == segments.end()) continue;
-    punch(owner->second->data_fd(), {slot.offset, round_up(slot.bytes, kPoolBlockBytes)});
+  for (size_t i = 0; i < slots.size();) {
+    // Slots come in order and mostly side by side: one hole for each run of them.
+    const SegmentId segment = slots[i].segment;
+    ByteRange run{slots[i].offset, 0};
+    for (; i < slots.size() && slots[i].segment == segment && slots[i].offset == run.end(); ++i) {
+      run.length += round_up(slots[i].bytes, kPoolBlockBytes);
+    }
+    const auto owner = segments.find(segment);
+    if (owner != segments.end()) punch(owner->second->data_fd(), run);
   }
   TRY(catalog.forget_dead_slots(slots));
   return catalog.forget_empty_segments();
