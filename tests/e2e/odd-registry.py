@@ -69,7 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         print(self.command, self.path, self.headers.get("Range", "-"), status, len(body), flush=True)
 
     def find(self, name, kind, reference):
-        """The bytes of a manifest or blob, or None."""
+        """The file of a manifest or blob, or None."""
         layout = os.path.join(self.directory, name)
         if kind == "manifests" and not reference.startswith("sha256:"):
             try:
@@ -81,11 +81,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if not found:
                 return None
             reference = found[0]
-        try:
-            with open(os.path.join(layout, "blobs", "sha256", reference[7:]), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
+        path = os.path.join(layout, "blobs", "sha256", reference[7:])
+        return path if os.path.exists(path) else None
 
     def do_GET(self):
         if self.path == "/v2/":
@@ -106,25 +103,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return None
         if fault == "loop":
             return self.answer(307, b"", [("Location", self.path)])
-        body = self.find(*match.groups())
-        if body is None:
+        path = self.find(*match.groups())
+        if path is None:
             return self.answer(404)
-        return self.send_found(body, MANIFEST_TYPE if match[2] == "manifests" else "application/octet-stream", fault)
+        return self.send_found(path, MANIFEST_TYPE if match[2] == "manifests" else "application/octet-stream", fault)
 
     do_HEAD = do_GET
 
-    def send_found(self, body, media_type, fault):
-        headers, status = [("Content-Type", media_type)], 200
+    def send_found(self, path, media_type, fault):
+        headers, status, size = [("Content-Type", media_type)], 200, os.path.getsize(path)
+        first, last = 0, size - 1
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked and fault != "no-range":
-            first, last = int(asked[1]), int(asked[2] or len(body) - 1)
+            first, last = int(asked[1]), min(int(asked[2] or size - 1), size - 1)
+            if first >= size:
+                return self.answer(416, b"", [("Content-Range", f"bytes */{size}")])
             if fault == "wrong-range":
-                first, last = (first + 1, last + 1) if last + 1 < len(body) else (first - 1, last - 1)
-            last = min(last, len(body) - 1)
-            if first >= len(body):
-                return self.answer(416, b"", [("Content-Range", f"bytes */{len(body)}")])
-            headers.append(("Content-Range", f"bytes {first}-{last}/{len(body)}"))
-            body, status = body[first:last + 1], 206
+                shift = 1 if last + 1 < size else -1
+                first, last = first + shift, last + shift
+            headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
+            status = 206
+        with open(path, "rb") as file:
+            file.seek(first)
+            body = file.read(last + 1 - first)
         if fault == "flip":
             middle = len(body) // 2
             body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1:]

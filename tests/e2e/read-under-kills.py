@@ -17,7 +17,7 @@ import threading
 import time
 
 STUCK_S = 30
-LONGEST_READ = 256 << 10
+LONGEST_READ = 128 << 10
 READS, WRONG, FAILED, STARTED = range(4)  # counters of a reader; STARTED: ms of time.monotonic, 0 between reads
 COUNTERS = 4
 
@@ -74,7 +74,7 @@ def kill_workers(keeper, kills, done):
         if worker is None or worker == killed:
             time.sleep(0.005)
             continue
-        time.sleep(choose.choice((0.03, 0.15, 0.4)) * choose.random())
+        time.sleep(choose.choice((0.05, 0.6, 1.2, 1.2)) * choose.random())
         if worker_of(keeper) == worker:
             os.kill(worker[0], signal.SIGKILL)
             killed = worker
