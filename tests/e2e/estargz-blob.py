@@ -37,7 +37,7 @@ EXTRA = {
     "absolute": [(REG, "/absolute", "", b"absolute")],
     "duplicate": [(REG, "twice", "", b"first"), (REG, "twice", "", b"second")],
 }
-BLOB_LIES = ("layer-digest", "diff-id", "truncated", "corrupt", "trailing-garbage", "bomb")
+BLOB_LIES = ("layer-digest", "diff-id", "truncated", "corrupt", "trailing-garbage", "bomb", "bomb-padding")
 TOC_LIES = ("toc-digest", "toc-json", "toc-type", "footer", "chunk-digest", "offset-outside", "offset-shifted", "offset-shared",
             "size-larger", "size-huge", "chunk-gap", "no-digest")
 LIES = tuple(EXTRA) + BLOB_LIES + TOC_LIES
@@ -201,6 +201,8 @@ def damage(path, lie):
         del data[len(data) * 2 // 3:]
     elif lie == "trailing-garbage":
         data += b"garbage after the last member" * 40
+    elif lie == "layer-digest":
+        data[4] ^= 1  # the gzip header's mtime: all but the digest stays true
     else:
         data[len(data) // 2] ^= 0x40
     with open(path, "wb") as file:
@@ -225,6 +227,8 @@ def write_layout(options):
     if options.form == "estargz":
         annotations["containerd.io/snapshot/stargz/toc.digest"] = write_toc(blob, toc, options)
     else:
+        for _ in range(options.bomb // MIB if options.lie == "bomb-padding" else 0):
+            blob.add(bytes(MIB))
         blob.add(b"\0" * 1024)
         blob.end_member()
     blob.file.close()
@@ -261,7 +265,7 @@ def main():
     parser.add_argument("--chunk", type=int, default=4 * MIB)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tag", default="latest")
-    parser.add_argument("--bomb", type=int, default=256 * MIB, help="zeros in the file of the lie `bomb`")
+    parser.add_argument("--bomb", type=int, default=256 * MIB, help="zeros of the bombs: in a file, or after the last entry")
     parser.add_argument("--lie", choices=LIES, metavar="LIE", help=", ".join(LIES))
     parser.add_argument("layout")
     print(json.dumps(write_layout(parser.parse_args())))

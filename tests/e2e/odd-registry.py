@@ -12,7 +12,7 @@ No such file, or an empty one: all is well. Faults:
     hang            accepts the request and never answers
     hang-body       sends half of the body, then nothing
     cut             sends half of the body and closes
-    flip            inverts the byte in the middle of the body
+    flip            inverts bytes all over the body
     no-range        answers 200 with the whole blob to a ranged request
     wrong-range     answers 206 with bytes from another place, and says so in Content-Range
     loop            redirects to itself
@@ -127,8 +127,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             file.seek(first)
             body = file.read(last + 1 - first)
         if fault == "flip":
-            middle = len(body) // 2
-            body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1:]
+            body = bytes(byte ^ 0xFF * (i % 256 == 128) for i, byte in enumerate(body))
         if fault in ("cut", "hang-body"):
             self.answer(status, body, headers, len(body) // 2)
             self.wfile.flush()
