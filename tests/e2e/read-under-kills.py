@@ -74,7 +74,7 @@ def kill_workers(keeper, kills, done):
         if worker is None or worker == killed:
             time.sleep(0.005)
             continue
-        time.sleep(choose.choice((0.05, 0.6, 1.2, 1.2)) * choose.random())
+        time.sleep(choose.choice((0.05, 0.5, 1.0)) * choose.random())
         if worker_of(keeper) == worker:
             os.kill(worker[0], signal.SIGKILL)
             killed = worker
