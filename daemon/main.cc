@@ -19,6 +19,7 @@
 
 #include "api/routes.h"
 #include "cli/config.h"
+#include "image/door_choice.h"
 #include "image/images.h"
 #include "keeper/keeper.h"
 #include "pool/files.h"
@@ -35,17 +36,35 @@ constexpr std::chrono::seconds kApiDrain{2};
 // Joins the two worlds that must not know each other: doors ask, the pool answers.
 class PoolFiller final : public SegmentFiller {
  public:
-  explicit PoolFiller(Pool& pool) : x_pool(pool) {}
+  PoolFiller(Pool& pool, DoorTrial& trial) : x_pool(pool), x_trial(trial) {}
   bool present(uint32_t segment, ByteRange range) const override {
-    return x_pool.present(segment, range);
+    if (segment == kZeroSegment) return true;
+    return segment == DoorTrial::kSegment ? x_trial.present() : x_pool.present(segment, range);
   }
   Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) override {
-    return x_pool.ensure(segment, range, priority);
+    if (segment == kZeroSegment) co_return Result<void>();
+    if (segment == DoorTrial::kSegment) co_return x_trial.fill();
+    co_return co_await x_pool.ensure(segment, range, priority);
   }
 
  private:
   Pool& x_pool;
+  DoorTrial& x_trial;
 };
+
+std::vector<DoorKind> wanted_doors(DoorSetting setting) {
+  switch (setting) {
+    case DoorSetting::kCachefiles:
+      return {DoorKind::kCachefiles};
+    case DoorSetting::kFanotify:
+      return {DoorKind::kFanotify};
+    case DoorSetting::kFuse:
+      return {DoorKind::kFuse};
+    case DoorSetting::kAuto:
+      break;
+  }
+  return {std::begin(kDoorKinds), std::end(kDoorKinds)};
+}
 
 SourceOptions source_options(const Config& config) {
   SourceOptions options;
@@ -113,40 +132,79 @@ class Worker {
     });
     TRY(pool, Pool::open(*x_ring, *x_workers, x_log, *x_sources, pool_options(x_config, *x_link)));
     x_pool = std::move(pool);
-    x_filler.emplace(*x_pool);
-    TRY(door, FanotifyDoor::open(*x_ring, x_log, *x_filler, *x_link));
-    x_door = std::move(door);
+    x_trial.emplace(*x_workers, x_config.root);
+    x_filler.emplace(*x_pool, *x_trial);
     TRY(store, ImageStore::open(x_pool->catalog().database()));
     x_store = std::move(store);
     x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources,
                      LayerOptions{.limits = layer_limits(x_config)});
-    TRY(x_layers->load_locations());
-    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, *x_link,
-                     ChainOptions{x_config.root, x_config.mount_directio});
-    x_pool->on_complete(
-        [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
-    TRY(x_chains->recover(x_link->header().worker_starts.load() <= 1));
-    x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
-                     *x_chains);
-    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link,
-                            *x_http, DEDUP_VERSION, x_config.root, "fanotify",
-                            "pre-content events work on this kernel",
-                            std::chrono::steady_clock::now()});
-    return {};
+    return x_layers->load_locations();
   }
 
   int run() {
-    x_ring->post([this] {
-      x_door->start();
-      x_tasks.spawn(serve());
-      x_tasks.spawn(watch_signals());
-      x_tasks.spawn(watch_keeper());
-    });
+    x_ring->post([this] { x_tasks.spawn(begin()); });
     x_ring->run();
     return x_exit_status;
   }
 
  private:
+  Task<void> begin() {
+    auto outcome = co_await open_door();
+    if (outcome.ok()) outcome = build_on_the_door();
+    if (!outcome.ok()) {
+      x_log.error(outcome.error().to_string());
+      x_exit_status = outcome.error().code == Errc::kUnsupported ? kExitNoDoor : kExitFailed;
+      x_ring->stop();
+      co_return;
+    }
+    x_tasks.spawn(serve());
+    x_tasks.spawn(watch_signals());
+    x_tasks.spawn(watch_keeper());
+  }
+
+  // The first worker tries which door works; later ones serve what is mounted behind it.
+  Task<Result<void>> open_door() {
+    const DoorContext context{*x_ring, *x_workers, x_log, *x_filler, *x_link, x_config.root};
+    auto& kept_kind = x_link->header().door;
+    if (kept_kind.load() != 0) {
+      const auto kind = static_cast<DoorKind>(kept_kind.load());
+      auto opened = dedup::open_door(kind, context);
+      if (opened.ok()) x_door = std::move(*opened);
+      x_door_reason = "as the first worker found";
+      co_return opened.ok() ? Result<void>() : opened.error();
+    }
+    const std::vector<DoorKind> kinds = wanted_doors(x_config.door);
+    ChosenDoor chosen = co_await choose_door(kinds, false, context, *x_trial);
+    for (const DoorVerdict& verdict : chosen.verdicts) {
+      x_log.info(verdict.usable ? "door taken" : "door refused",
+                 {{"door", name_of(verdict.kind)}, {"reason", verdict.reason}});
+    }
+    if (chosen.door == nullptr) {
+      co_return make_error(Errc::kUnsupported,
+                           "no way to load images lazily works here. " + chosen.refusals());
+    }
+    kept_kind.store(static_cast<uint32_t>(chosen.kind));
+    x_door_reason = chosen.verdicts.back().reason;
+    x_door = std::move(chosen.door);
+    x_door_started = true;
+    co_return Result<void>();
+  }
+
+  Result<void> build_on_the_door() {
+    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door,
+                     ChainOptions{x_config.root, x_config.mount_directio});
+    x_pool->on_complete(
+        [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
+    TRY(x_chains->recover(x_link->header().worker_starts.load() <= 1));
+    if (!x_door_started) x_door->start();
+    x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
+                     *x_chains);
+    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link,
+                            *x_http, DEDUP_VERSION, x_config.root, x_door->name(), x_door_reason,
+                            std::chrono::steady_clock::now()});
+    return {};
+  }
+
   Task<void> serve() {
     co_await x_images->recover();
     std::vector<ApiRoute> routes = make_routes(*x_engine);
@@ -223,8 +281,11 @@ class Worker {
   std::unique_ptr<HttpClient> x_http;
   std::optional<Locations> x_sources;
   std::unique_ptr<Pool> x_pool;
+  std::optional<DoorTrial> x_trial;
   std::optional<PoolFiller> x_filler;
-  std::unique_ptr<FanotifyDoor> x_door;
+  std::unique_ptr<Door> x_door;
+  std::string x_door_reason;
+  bool x_door_started = false;
   std::unique_ptr<ImageStore> x_store;
   std::optional<Layers> x_layers;
   std::optional<Chains> x_chains;
@@ -257,9 +318,7 @@ int run_worker(Config config, Log& log) {
       2);  // one heap per thread would keep the buffers of every worker and API thread for ever
   Worker worker(std::move(config), log);
   auto outcome = worker.open();
-  if (!outcome.ok())
-    return fail(log, outcome.error(),
-                outcome.error().code == Errc::kUnsupported ? kExitNoDoor : kExitFailed);
+  if (!outcome.ok()) return fail(log, outcome.error(), kExitFailed);
   return worker.run();
 }
 
@@ -286,13 +345,13 @@ int run_as_keeper(const Config& config, const std::string& config_file, Log& log
   auto lock = lock_root(config.root);
   if (!lock.ok())
     return fail(log, lock.error(), lock.error().code == Errc::kExists ? kExitLocked : kExitFailed);
-  auto supported = FanotifyDoor::supported(config.root);
-  if (!supported.ok()) return fail(log, supported.error(), kExitNoDoor);
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
   KeeperOptions options;
+  options.want_fanotify =
+      config.door == DoorSetting::kAuto || config.door == DoorSetting::kFanotify;
   options.worker_arguments = {"/proc/self/exe", "worker"};
   if (!config_file.empty())
     options.worker_arguments.insert(options.worker_arguments.end(), {"--config", config_file});

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "api/server.h"
-#include "doors/fanotify_door.h"
+#include "doors/door.h"
+#include "doors/kept_link.h"
 #include "image/images.h"
 
 namespace dedup {
@@ -20,7 +21,7 @@ struct Engine {
   Chains& chains;
   ImageStore& store;
   Workers& workers;
-  const FanotifyDoor& door;
+  const Door& door;
   KeptLink& link;
   const HttpClient& http;
   std::string version;

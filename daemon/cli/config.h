@@ -16,7 +16,7 @@ namespace dedup {
 
 inline constexpr const char* kDefaultConfigFile = "/etc/dedup-snapshotter/config.json";
 
-enum class DoorChoice : uint8_t { kAuto, kFanotify };
+enum class DoorSetting : uint8_t { kAuto, kCachefiles, kFanotify, kFuse };
 
 // One entry of "registries"; its key is HOST or HOST:PORT as in image references.
 struct RegistryConfig {
@@ -49,7 +49,7 @@ struct LimitsConfig {
 struct Config {
   std::string root = "/var/lib/dedup-snapshotter";
   std::string socket = "/run/dedup-snapshotter/dedupd.sock";
-  DoorChoice door = DoorChoice::kAuto;
+  DoorSetting door = DoorSetting::kAuto;
   uint64_t chunk_bytes = 4 << 20;  // a power of two, >= 4096
   uint64_t worker_threads = 0;     // one per CPU
   LogLevel log_level = LogLevel::kInfo;

@@ -14,7 +14,7 @@ constexpr uint64_t kTiB = 1024 * kGiB;
 constexpr uint64_t kHourMs = 3'600'000;
 constexpr size_t kMaxSocketPathBytes = 107;  // sun_path
 
-constexpr std::array<std::string_view, 2> kDoors{"auto", "fanotify"};
+constexpr std::array<std::string_view, 4> kDoors{"auto", "cachefiles", "fanotify", "fuse"};
 constexpr std::array<std::string_view, 4> kLevels{"debug", "info", "warn", "error"};
 constexpr std::array<std::string_view, 2> kFormats{"text", "json"};
 
@@ -29,8 +29,8 @@ const std::array kKeys{
               "where the pool, metadata images and mounts are kept; one dedupd per root"},
     ConfigKey{"socket", PathKey{DEDUP_FIELD(std::string, socket), false, kMaxSocketPathBytes},
               "unix socket of the control API, mode 0600"},
-    ConfigKey{"door", ChoiceKey{kDoors, DEDUP_CHOICE(DoorChoice, door)},
-              "how the kernel asks for missing bytes; auto takes the first that a probe passes"},
+    ConfigKey{"door", ChoiceKey{kDoors, DEDUP_CHOICE(DoorSetting, door)},
+              "how the kernel asks for missing bytes; auto takes the first that works when tried"},
     ConfigKey{"chunk_bytes", SizeKey{DEDUP_FIELD(uint64_t, chunk_bytes), 4 * kKiB, 64 * kMiB, true},
               "longest run of a file that is deduplicated and verified as one"},
     ConfigKey{"worker_threads", CountKey{DEDUP_FIELD(uint64_t, worker_threads), 0, 256},

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "doors/door_probe.h"
+#include "doors/erofs_mount.h"
 #include "doors/fanotify_group.h"
 #include "doors/group_queue.h"
 
@@ -55,27 +56,32 @@ Result<FileState> file_state(int fd) {
   return FileState{{status.st_dev, status.st_ino}, static_cast<uint64_t>(status.st_size)};
 }
 
-class Door final : public FanotifyDoor {
+class EventDoor final : public Door {
  public:
-  Door(Ring& ring, Log& log, SegmentFiller& filler, KeptLink& link)
-      : x_ring(ring),
-        x_log(log),
-        x_filler(filler),
+  explicit EventDoor(const DoorContext& context)
+      : x_ring(context.ring),
+        x_log(context.log),
+        x_filler(context.filler),
         x_pid(getpid()),
-        x_shared{log, link, x_counters, x_budget, [this] { resume_paused(); }} {
+        x_link(context.link),
+        x_shared{x_log, x_link, x_counters, x_budget, [this] { resume_paused(); }} {
     x_budget.limit = std::max<uint64_t>(64, raise_open_files_limit() / 2);
     for (uint32_t i = 0; i < kGroupCount; ++i) x_groups.emplace_back(i, x_shared);
     // An event may wait in the kernel for a segment that nobody attaches any more.
-    for (const auto& kept : link.kept()) {
+    for (const auto& kept : x_link.kept()) {
       if (const auto state = file_state(kept.fd); state.ok()) {
         x_segment_of[state->id] = kept.segment;
       }
     }
   }
 
-  Result<void> attach(uint32_t segment, int fd) override;
+  const char* name() const override { return "fanotify"; }
+  bool fails_closed() const override { return false; }
+  bool serves_complete() const override { return false; }
+  Result<void> attach(uint32_t segment, int fd, const std::string& path) override;
   Result<void> detach(uint32_t segment) override;
   void start() override;
+  Result<void> mount(const DoorMount& mount) override;
   Task<Result<void>> probe(std::string path, uint64_t file_offset, uint32_t segment,
                            uint64_t segment_offset) override;
   Task<void> stop() override;
@@ -95,6 +101,8 @@ class Door final : public FanotifyDoor {
   void pump(Group& group);
   void schedule(Group& group);
   void resume_paused();
+  Result<void> mark(uint32_t segment, int fd);
+  void unmark_unused();
   void take(GroupQueue::Taken taken);
   bool claimed_by_probe(const FanotifyEvent& event, uint32_t segment, ByteRange range);
   Task<void> serve(Reply reply, uint32_t segment, ByteRange range, int pid);
@@ -107,6 +115,7 @@ class Door final : public FanotifyDoor {
   Log& x_log;
   SegmentFiller& x_filler;
   const int x_pid;
+  KeptLink& x_link;
   DoorCounters x_counters;
   EventBudget x_budget;
   GroupQueue::Shared x_shared;
@@ -121,7 +130,13 @@ class Door final : public FanotifyDoor {
   std::shared_ptr<bool> x_alive = std::make_shared<bool>(true);
 };
 
-Result<void> Door::attach(uint32_t segment, int fd) {
+Result<void> EventDoor::attach(uint32_t segment, int fd, const std::string&) {
+  if (x_attached.contains(segment)) return {};
+  TRY(x_link.keep(segment, fd));
+  return mark(segment, fd);
+}
+
+Result<void> EventDoor::mark(uint32_t segment, int fd) {
   TRY(state, file_state(fd));
   UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!copy.valid()) return errno_error(errno, "attach segment " + std::to_string(segment));
@@ -132,15 +147,35 @@ Result<void> Door::attach(uint32_t segment, int fd) {
   return {};
 }
 
-Result<void> Door::detach(uint32_t segment) {
+Result<void> EventDoor::detach(uint32_t segment) {
   const auto found = x_attached.find(segment);
   if (found == x_attached.end()) return {};
   TRY(remove_pre_access_mark(group_of(segment).queue.fd(), found->second.get()));
   x_attached.erase(found);
-  return {};
+  return x_link.drop(segment);
 }
 
-void Door::start() {
+// Segments marked by a worker that died before it mounted them. Marking them here makes the mark
+// known, so that it can be removed.
+void EventDoor::unmark_unused() {
+  for (const KeptLink::Kept& kept : x_link.kept()) {
+    if (x_attached.contains(kept.segment)) continue;
+    auto outcome = mark(kept.segment, kept.fd);
+    if (outcome.ok()) outcome = detach(kept.segment);
+    if (!outcome.ok())
+      x_log.warn("mark could not be removed",
+                 {{"segment", kept.segment}, {"error", outcome.error()}});
+  }
+}
+
+Result<void> EventDoor::mount(const DoorMount& mount) {
+  std::vector<std::string> devices;
+  for (const DoorSegment& segment : mount.segments) devices.push_back(segment.path);
+  return mount_erofs(mount.image, devices, mount.mountpoint, mount.directio);
+}
+
+void EventDoor::start() {
+  unmark_unused();
   for (Group& group : x_groups) {
     if (group.queue.fd() < 0) continue;
     auto old = group.queue.take_old();
@@ -153,7 +188,7 @@ void Door::start() {
   }
 }
 
-void Door::pump(Group& group) {
+void EventDoor::pump(Group& group) {
   for (int i = 0; i < kBatchEvents; ++i) {
     if (x_stopping || group.paused) return;
     auto outcome = group.queue.read_one();
@@ -174,7 +209,7 @@ void Door::pump(Group& group) {
   schedule(group);
 }
 
-void Door::schedule(Group& group) {
+void EventDoor::schedule(Group& group) {
   if (std::exchange(group.scheduled, true)) return;
   x_ring.post([this, &group, alive = std::weak_ptr<bool>(x_alive)] {
     if (alive.expired()) return;
@@ -183,7 +218,7 @@ void Door::schedule(Group& group) {
   });
 }
 
-void Door::resume_paused() {
+void EventDoor::resume_paused() {
   if (x_paused_groups == 0) return;
   for (Group& group : x_groups) {
     if (!group.paused || !group.queue.can_read()) continue;
@@ -193,7 +228,7 @@ void Door::resume_paused() {
   }
 }
 
-void Door::take(GroupQueue::Taken taken) {
+void EventDoor::take(GroupQueue::Taken taken) {
   auto& [event, reply] = taken;
   const auto state = file_state(reply.fd());
   const auto found = state.ok() ? x_segment_of.find(state->id) : x_segment_of.end();
@@ -209,18 +244,18 @@ void Door::take(GroupQueue::Taken taken) {
   x_scope.spawn(serve(std::move(reply), segment, range, event.pid));
 }
 
-bool Door::claimed_by_probe(const FanotifyEvent& event, uint32_t segment, ByteRange range) {
+bool EventDoor::claimed_by_probe(const FanotifyEvent& event, uint32_t segment, ByteRange range) {
   if (event.pid != x_pid) return false;
   return std::ranges::any_of(x_probes,
                              [&](const auto& probe) { return probe->claims(segment, range); });
 }
 
-Task<Result<void>> Door::make_present(uint32_t segment, ByteRange range) {
+Task<Result<void>> EventDoor::make_present(uint32_t segment, ByteRange range) {
   if (range.empty() || x_filler.present(segment, range)) co_return Result<void>();
   co_return co_await x_filler.ensure(segment, range, Priority::kOnDemand);
 }
 
-Task<void> Door::serve(Reply reply, uint32_t segment, ByteRange range, int pid) {
+Task<void> EventDoor::serve(Reply reply, uint32_t segment, ByteRange range, int pid) {
   const auto done = co_await make_present(segment, range);
   if (done.ok()) co_return reply.allow();
   x_log.warn("read denied", {{"segment", segment},
@@ -231,14 +266,14 @@ Task<void> Door::serve(Reply reply, uint32_t segment, ByteRange range, int pid) 
   reply.deny(errno_for(done.error()));
 }
 
-uint64_t Door::attached_bytes(uint32_t segment) const {
+uint64_t EventDoor::attached_bytes(uint32_t segment) const {
   const auto found = x_attached.find(segment);
   if (found == x_attached.end()) return UINT64_MAX;
   const auto state = file_state(found->second.get());
   return state.ok() ? state->bytes : UINT64_MAX;
 }
 
-Task<void> Door::settle_old(GroupQueue::Taken taken, uint32_t group) {
+Task<void> EventDoor::settle_old(GroupQueue::Taken taken, uint32_t group) {
   std::vector<uint32_t> candidates;
   if (const uint32_t segment = taken.reply.segment(); segment != 0) {
     candidates.push_back(segment);
@@ -259,8 +294,8 @@ Task<void> Door::settle_old(GroupQueue::Taken taken, uint32_t group) {
   taken.reply.allow();
 }
 
-Task<Result<void>> Door::probe(std::string path, uint64_t file_offset, uint32_t segment,
-                               uint64_t segment_offset) {
+Task<Result<void>> EventDoor::probe(std::string path, uint64_t file_offset, uint32_t segment,
+                                    uint64_t segment_offset) {
   auto probe =
       std::make_shared<DoorProbe>(x_ring, std::move(path), file_offset, segment, segment_offset);
   x_probes.push_back(probe);
@@ -270,12 +305,12 @@ Task<Result<void>> Door::probe(std::string path, uint64_t file_offset, uint32_t 
   co_return co_await probe->wait_verdict();
 }
 
-Task<void> Door::forget_probe(std::shared_ptr<DoorProbe> probe) {
+Task<void> EventDoor::forget_probe(std::shared_ptr<DoorProbe> probe) {
   co_await probe->wait_ended();
   std::erase(x_probes, probe);
 }
 
-Task<void> Door::stop() {
+Task<void> EventDoor::stop() {
   // While a probe is running its events must still be answered.
   while (!x_probes.empty()) {
     const auto probe = x_probes.front();
@@ -289,12 +324,12 @@ Task<void> Door::stop() {
 
 }  // namespace
 
-Result<std::unique_ptr<FanotifyDoor>> FanotifyDoor::open(Ring& ring, Log& log,
-                                                         SegmentFiller& filler, KeptLink& link) {
-  for (const int group : link.header().group_fd) {
+Result<std::unique_ptr<Door>> FanotifyDoor::open(const DoorContext& context) {
+  TRY(supported(context.directory));
+  for (const int group : context.link.header().group_fd) {
     if (group < 0) return make_error(Errc::kUnsupported, "the keeper has no fanotify groups");
   }
-  return std::unique_ptr<FanotifyDoor>(std::make_unique<Door>(ring, log, filler, link));
+  return std::unique_ptr<Door>(std::make_unique<EventDoor>(context));
 }
 
 }  // namespace dedup

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/log.h"
-#include "doors/fanotify_door.h"
+#include "doors/door.h"
 #include "doors/fanotify_event.h"
 #include "doors/journal.h"
 #include "doors/kept_link.h"

@@ -14,6 +14,11 @@
 namespace dedup {
 namespace {
 
+std::vector<KeptLink::Kept> segments_of(std::vector<KeptLink::Kept> all) {
+  std::erase_if(all, [](const KeptLink::Kept& kept) { return kept.segment >= kFirstKeptDevice; });
+  return all;
+}
+
 class KeeperLink final : public KeptLink {
  public:
   KeeperLink(KeptMapping mapping, KeptChannel channel, OldNumbers numbers)
@@ -47,7 +52,13 @@ class KeeperLink final : public KeptLink {
   }
 
   // Only what was inherited: an fd kept since has a number of the keeper's table, not of ours.
-  std::vector<Kept> kept() const override { return x_kept; }
+  std::vector<Kept> kept() const override { return segments_of(x_kept); }
+  int kept_device(uint32_t key) const override {
+    for (const Kept& kept : x_kept) {
+      if (kept.segment == key) return kept.fd;
+    }
+    return -1;
+  }
   void release_number(int number) override { x_numbers.release(number); }
   bool has_keeper() const override { return true; }
   int keeper_fd() const override { return x_channel.fd(); }
@@ -91,7 +102,13 @@ class StandaloneLink final : public KeptLink {
   std::vector<Kept> kept() const override {
     std::vector<Kept> list;
     for (const auto& kept : x_kept) list.push_back({kept.segment, kept.fd.get()});
-    return list;
+    return segments_of(std::move(list));
+  }
+  int kept_device(uint32_t key) const override {
+    for (const auto& kept : x_kept) {
+      if (kept.segment == key) return kept.fd.get();
+    }
+    return -1;
   }
   void release_number(int) override {}
   bool has_keeper() const override { return false; }

@@ -36,7 +36,10 @@ class KeptLink {
     uint32_t segment;
     int fd;  // owned by the link; raises no events; readable and writable
   };
+  // Segments only.
   virtual std::vector<Kept> kept() const = 0;
+  // The device fd that an earlier worker gave to keep() under `key`, or -1. Owned by the link.
+  virtual int kept_device(uint32_t key) const = 0;
 
   // The event a dead worker had read as fd `number` is answered.
   virtual void release_number(int number) = 0;

@@ -20,6 +20,11 @@ inline constexpr uint32_t kGroupCount = 16;  // blocked readers of one group do 
 inline constexpr uint32_t kSlotsPerGroup = 2048;  // events read and not yet answered
 inline constexpr uint32_t kMaxKeptSegments = 8192;
 
+// Device fds are kept in the same table, under numbers that no segment has.
+inline constexpr uint32_t kFirstKeptDevice = 0xFFFF0000;
+inline constexpr uint32_t kKeptFuse = kFirstKeptDevice;            // /dev/fuse of the mount
+inline constexpr uint32_t kKeptCachefiles = kFirstKeptDevice + 1;  // /dev/cachefiles, bound
+
 struct KeptHeader {
   uint64_t magic = 0;
   uint32_t version = 0;
@@ -27,7 +32,8 @@ struct KeptHeader {
   std::atomic<uint32_t> worker_starts{0};  // keeper: 1 for the first worker
   std::atomic<int32_t> keeper_pid{0};      // keeper
   int32_t group_fd[kGroupCount] = {};      // keeper: fanotify groups, -1 when the kernel has none
-  uint32_t reserved[32] = {};
+  std::atomic<uint32_t> door{0};           // worker: the DoorKind the first one chose; 0: none yet
+  uint32_t reserved[31] = {};
 };
 
 // An fd of a segment file opened before its first mark: reads and writes through it raise no

@@ -6,20 +6,19 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "image/erofs_mount.h"
+#include "doors/erofs_mount.h"
 #include "pool/files.h"
 
 namespace dedup {
 
-Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
-               FanotifyDoor& door, KeptLink& link, ChainOptions options)
+Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Door& door,
+               ChainOptions options)
     : x_ring(ring),
       x_workers(workers),
       x_log(log),
       x_pool(pool),
       x_store(store),
       x_door(door),
-      x_link(link),
       x_options(std::move(options)) {}
 
 Digest Chains::id_of(const std::vector<Digest>& layers, bool keep_whiteouts) {
@@ -43,23 +42,18 @@ Result<void> Chains::recover(bool fresh) {
   TRY(make_directories(x_options.directory + "/mounts"));
   TRY(records, x_store.chains());
   TRY(points, mount_points());
+  const bool dead = fresh && x_door.fails_closed();
   for (ChainRecord& record : records) {
-    const bool mounted = points.contains(mountpoint(record.id));
-    if (!mounted && !metadata_image_in_use(image_path(record.id))) continue;
+    const std::string target = mountpoint(record.id);
+    const bool mounted = points.contains(target);
+    if (dead && mounted) forget_dead_mount(target);
+    if (dead || (!mounted && !metadata_image_in_use(image_path(record.id)))) continue;
     for (const SegmentId segment : record.segments) TRY(attach(segment));
     x_log.info("found a mount", {{"chain", record.id.hex()}, {"mounted", mounted}});
     const Digest id = record.id;
     x_live[id] = Live{std::move(record), mounted};
   }
-  for (const KeptLink::Kept& kept : x_link.kept()) {
-    if (x_attached.contains(kept.segment)) continue;
-    // Marked by a worker that died before it mounted; attaching first makes the mark known, so that
-    // it can be removed.
-    TRY(x_door.attach(kept.segment, kept.fd));
-    x_attached.insert(kept.segment);
-    detach_unused({kept.segment});
-  }
-  if (fresh && !x_attached.empty()) {
+  if (fresh && !x_door.fails_closed() && !x_attached.empty()) {
     x_log.error(
         "mounts were in use while no dedupd ran; dropping the page cache",
         {{"segments", x_attached.size()}, {"advice", "restart containers that ran meanwhile"}});
@@ -68,6 +62,13 @@ Result<void> Chains::recover(bool fresh) {
       x_log.warn("page cache could not be dropped");
   }
   return {};
+}
+
+// Every missing byte of it is EIO for ever; containers that still use it keep the superblock.
+void Chains::forget_dead_mount(const std::string& target) {
+  const auto outcome = unmount_lazily(target);
+  x_log.warn("a mount did not survive the keeper; its containers must be restarted",
+             {{"mountpoint", target}, {"unmounted", outcome.ok()}});
 }
 
 Task<void> Chains::remount_held() {
@@ -163,15 +164,20 @@ Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeF
 }
 
 Task<Result<void>> Chains::mount_image(const ChainRecord& record) {
-  std::vector<std::string> devices;
   const std::string segments_directory = x_pool.options().directory + "/segments";
-  for (const SegmentId segment : record.segments)
-    devices.push_back(Segment::data_path(segments_directory, segment));
-  const std::string image = image_path(record.id);
-  const std::string target = mountpoint(record.id);
+  DoorMount mount{record.id.hex().substr(0, 32),
+                  image_path(record.id),
+                  {},
+                  mountpoint(record.id),
+                  x_options.directio};
+  for (const SegmentId id : record.segments) {
+    const auto segment = x_pool.segment(id);
+    mount.segments.push_back({id, Segment::data_path(segments_directory, id),
+                              segment == nullptr || segment->complete()});
+  }
   co_return co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<void> {
-    TRY(make_directories(target));
-    return mount_erofs(image, devices, target, x_options.directio);
+    TRY(make_directories(mount.mountpoint));
+    return x_door.mount(mount);
   });
 }
 
@@ -190,14 +196,19 @@ Task<Result<void>> Chains::probe(Digest chain) {
 
 Result<void> Chains::attach(SegmentId id) {
   const auto segment = x_pool.segment(id);
-  if (id == kZeroSegment) return {};
-  if (segment == nullptr) {
-    // Mounted without its mark it would show zeros.
+  if (segment == nullptr && id != kZeroSegment) {
+    // Mounted without the door it would show zeros.
     return make_error(Errc::kCorruption, "segment " + std::to_string(id) + " is not in the pool");
   }
-  if (segment->complete() || x_attached.contains(id)) return {};
-  TRY(x_link.keep(id, segment->data_fd()));
-  TRY(x_door.attach(id, segment->data_fd()));
+  const bool complete = segment == nullptr || segment->complete();
+  if ((complete && !x_door.serves_complete()) || x_attached.contains(id)) return {};
+  const std::string path = Segment::data_path(x_pool.options().directory + "/segments", id);
+  UniqueFd hole;
+  if (segment == nullptr) {
+    TRY(fd, open_file(path, O_RDWR));
+    hole = std::move(fd);
+  }
+  TRY(x_door.attach(id, segment == nullptr ? hole.get() : segment->data_fd(), path));
   x_attached.insert(id);
   return {};
 }
@@ -213,16 +224,14 @@ void Chains::detach_unused(const std::vector<uint32_t>& segments) {
   for (const SegmentId id : segments) {
     if (segment_in_use(id) || x_attached.erase(id) == 0) continue;
     auto outcome = x_door.detach(id);
-    if (outcome.ok()) outcome = x_link.drop(id);
     if (!outcome.ok())
       x_log.warn("mark could not be removed", {{"segment", id}, {"error", outcome.error()}});
   }
 }
 
 void Chains::segment_complete(const std::shared_ptr<Segment>& segment) {
-  if (x_attached.erase(segment->id()) == 0) return;
+  if (x_door.serves_complete() || x_attached.erase(segment->id()) == 0) return;
   auto outcome = x_door.detach(segment->id());
-  if (outcome.ok()) outcome = x_link.drop(segment->id());
   if (!outcome.ok())
     x_log.warn("mark could not be removed",
                {{"segment", segment->id()}, {"error", outcome.error()}});
@@ -286,7 +295,7 @@ Task<void> Chains::close(std::chrono::milliseconds timeout) {
   std::vector<Digest> ids;
   for (const auto& [id, live] : x_live) ids.push_back(id);
   for (const Digest& id : ids) co_await unmount_chain(id);
-  if (!x_attached.empty()) co_await complete_in_use(timeout);
+  if (!x_attached.empty() && !x_door.fails_closed()) co_await complete_in_use(timeout);
 }
 
 Task<void> Chains::complete_in_use(std::chrono::milliseconds timeout) {
@@ -308,6 +317,7 @@ Task<void> Chains::complete_in_use(std::chrono::milliseconds timeout) {
 }
 
 Task<void> Chains::close_against_readers() {
+  if (x_door.fails_closed()) co_return;
   for (const SegmentId id : x_attached) {
     const auto segment = x_pool.segment(id);
     if (segment == nullptr || segment->complete()) continue;

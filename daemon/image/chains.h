@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "doors/fanotify_door.h"
+#include "doors/door.h"
 #include "image/metadata_image.h"
 #include "image/store.h"
 #include "io/sync.h"
@@ -31,14 +31,15 @@ struct ChainStatus {
 
 class Chains {
  public:
-  Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, FanotifyDoor& door,
-         KeptLink& link, ChainOptions options);
+  Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Door& door,
+         ChainOptions options);
 
   static Digest id_of(const std::vector<Digest>& layers, bool keep_whiteouts);
 
-  // Before door.start(): finds the superblocks that outlived an earlier worker and marks their
-  // segments again. fresh: no keeper held the groups meanwhile, so readers may have seen holes;
-  // page cache is dropped after the marks.
+  // Before door.start(): finds the superblocks that outlived an earlier worker and attaches their
+  // segments again. fresh: no keeper held the door meanwhile. Then readers behind a door that fails
+  // open may have seen holes: page cache is dropped; mounts behind one that fails closed are dead:
+  // they are unmounted.
   Result<void> recover(bool fresh);
   // After door.start(): mounts again what holders need and a reboot took away.
   Task<void> remount_held();
@@ -50,7 +51,8 @@ class Chains {
   // Unmounts chains nobody holds and forgets those whose superblock is gone.
   Task<void> collect();
 
-  // For a stop: unmounts what is idle; what containers still read is completed within `timeout`.
+  // For a stop: unmounts what is idle; behind a door that fails open, what containers still read is
+  // completed within `timeout`.
   Task<void> close(std::chrono::milliseconds timeout);
   // Last of all, when no fetch runs any more: cuts segments that are in use and incomplete at their
   // first missing piece, so that reads beyond give EIO, never zeros, once the groups are gone.
@@ -76,6 +78,7 @@ class Chains {
   Task<Result<void>> probe(Digest chain);
   Task<void> unmount_chain(Digest chain);
   Result<void> attach(SegmentId segment);
+  void forget_dead_mount(const std::string& target);
   void detach_unused(const std::vector<uint32_t>& segments);
   bool segment_in_use(SegmentId segment) const;
   Task<void> complete_in_use(std::chrono::milliseconds timeout);
@@ -85,8 +88,7 @@ class Chains {
   Log& x_log;
   Pool& x_pool;
   ImageStore& x_store;
-  FanotifyDoor& x_door;
-  KeptLink& x_link;
+  Door& x_door;
   ChainOptions x_options;
   std::map<Digest, Live> x_live;  // chains with a superblock
   std::map<Digest, std::shared_ptr<Pending>> x_pending;

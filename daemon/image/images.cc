@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "image/erofs_mount.h"
+#include "doors/erofs_mount.h"
 
 namespace dedup {
 namespace {

@@ -32,7 +32,7 @@ image_from_reference() {
 # quickstart_mode MODE SNAPSHOTTER KIND: pull, run to the first line of output, then compare the whole tree.
 quickstart_mode() {
   local mode=$1 snapshotter=$2 kind=$3 ref=$REGISTRY/image:$3
-  local t0 pid pull_s first_s line mark requests bytes door=none verified=true
+  local t0 pid pull_s first_s line mark requests bytes door=none peak=null verified=true
   say "mode $mode"
   lab_cold "$snapshotter"
   # The registry's files are in memory for every mode alike.
@@ -54,6 +54,7 @@ quickstart_mode() {
   # A server goes on after its first line.
   wait_until 5 lab_gone "$pid" || lab_stop_containers
   exec 3<&-
+  [ "$snapshotter" = overlayfs ] || peak=$(dedupd_number .memory.peak_rss_bytes)
   tree_of_image "$snapshotter" "$ref" "$LAB/tree-$mode"
   if [ "$mode" != overlayfs ]; then
     tree_compare "$LAB/tree-overlayfs" "$LAB/tree-$mode" --whole-seconds --excuse . >"$LAB/differences" || {
@@ -62,9 +63,10 @@ quickstart_mode() {
     }
   fi
   jq -c --arg mode "$mode" --arg image "$ref" --arg door "$door" --arg kind "$kind" \
-    --argjson n "[$pull_s, $first_s, $bytes, $requests, $verified]" \
+    --argjson n "[$pull_s, $first_s, $bytes, $requests, $verified, $peak]" \
     '.[$kind] as $facts | {mode: $mode, image: $image} + ($facts | {layers, files, compressed_bytes}) +
-      {pull_s: $n[0], first_output_s: $n[1], bytes_fetched: $n[2], registry_requests: $n[3], door: $door, verified: $n[4]}' \
+      {pull_s: $n[0], first_output_s: $n[1], bytes_fetched: $n[2], registry_requests: $n[3], door: $door, verified: $n[4],
+       daemon_peak_bytes: $n[5]}' \
     "$layouts/facts.json" >>"$LAB/modes"
 }
 
@@ -78,10 +80,11 @@ quickstart_pull() {
 
 quickstart_table() {
   jq -rs '.[0] | "\n\(.image | sub(":plain$"; "")): \(.layers) layers, \(.files) files, \(.compressed_bytes / 1e6 | floor) MB compressed\n"' "$LAB/modes"
-  printf '%-14s %8s %16s %12s %10s %-9s %s\n' mode pull 'first output' fetched requests door contents
+  printf '%-14s %8s %16s %12s %10s %-9s %-9s %s\n' mode pull 'first output' fetched requests door contents 'daemon peak'
   jq -rs '.[] | [.mode, .pull_s, .first_output_s, (.bytes_fetched / 1e5 | round / 10), .registry_requests, .door,
-      (if .verified then "equal" else "DIFFERENT" end)] | @tsv' "$LAB/modes" |
-    while IFS=$'\t' read -r mode pull first mb requests door contents; do
-      LC_ALL=C printf '%-14s %6.2f s %14.2f s %9.1f MB %10d %-9s %s\n' "$mode" "$pull" "$first" "$mb" "$requests" "$door" "$contents"
+      (if .verified then "equal" else "DIFFERENT" end),
+      (.daemon_peak_bytes | if . then "\(. / 1048576 | ceil) MiB" else "-" end)] | @tsv' "$LAB/modes" |
+    while IFS=$'\t' read -r mode pull first mb requests door contents peak; do
+      LC_ALL=C printf '%-14s %6.2f s %14.2f s %9.1f MB %10d %-9s %-9s %s\n' "$mode" "$pull" "$first" "$mb" "$requests" "$door" "$contents" "$peak"
     done
 }

@@ -104,6 +104,37 @@ EOT
   check "the pool is clean" pool_is_clean
 }
 
+# An image that was refused is pulled under the same name as soon as it is honest. LIE|FORM
+healed_images() {
+  local lie form
+  while IFS='|' read -r lie form; do
+    make_image "healed-$form" --form "$form" --lie "$lie" --bytes 300000 --seed 6
+    refused "$lie in $form, once more" "$REGISTRY/healed-$form:latest" . "$LAYER"
+    make_image "healed-$form" --form "$form" --bytes 300000 --seed 6
+    mounted "$REGISTRY/healed-$form:latest"
+    check "the honest image under the same name" reads_as "$LAB/mnt/d000/f00003" 3 300000 6
+    unmounted
+    dedupctl rm "$REGISTRY/healed-$form:latest" >/dev/null
+  done <<'EOT'
+diff-id|gzip
+truncated|gzip
+corrupt|gzip
+toc-digest|estargz
+size-larger|estargz
+EOT
+  # A bad chunk is found when it is read: the honest image brings another layer, and its chunks are its own.
+  make_image healed-chunk --lie chunk-digest --seed 5
+  mounted "$REGISTRY/healed-chunk:latest"
+  check_equal "chunk-digest: read of the bad chunk" EIO "$(read_error "$LAB/mnt/d000/f00004")"
+  unmounted
+  make_image healed-chunk --seed 5
+  accepted "the honest image under the same name" "$REGISTRY/healed-chunk:latest"
+  mounted "$REGISTRY/healed-chunk:latest"
+  check "its chunk that was bad" reads_as "$LAB/mnt/d000/f00004" 4 100000 5
+  unmounted
+  check "the pool is clean" pool_is_clean
+}
+
 # Odd, but legal.
 legal_images() {
   local form
@@ -217,10 +248,10 @@ disk_full() {
   umount "$LAB/small"
 }
 
-# dedupd_refuses WHAT STATUS PATTERN: with $LAB/config.json as it is.
+# dedupd_refuses WHAT STATUS PATTERN [WRAPPER...]: with $LAB/bad.json as it is.
 dedupd_refuses() {
   local status=0
-  timeout 10 "$BUILD/daemon/dedupd" --config "$LAB/bad.json" >"$LAB/out" 2>"$LAB/err" || status=$?
+  timeout 10 "${@:4}" "$BUILD/daemon/dedupd" --config "$LAB/bad.json" >"$LAB/out" 2>"$LAB/err" || status=$?
   if [ "$status" = "$2" ] && grep -qE -- "$3" "$LAB/err"; then passed "$1: status $status, $(tail -n 1 "$LAB/err" | sed "s|$LAB||g" | cut -c1-200)"; else
     failed "$1: status $status, expected $2 and /$3/: $(tail -n 2 "$LAB/err")"
   fi
@@ -239,6 +270,15 @@ start_refusals() {
   dedupd_refuses "no config" 78 'bad\.json'
   mkdir "$LAB/bad.json"
   dedupd_refuses "a folder as config" 78 'bad\.json'
+  rmdir "$LAB/bad.json"
+}
+
+# The kernel lacks what the door needs; the numbers are those of fanotify_init and fsopen.
+kernels_without_a_door() {
+  local without=("$REPO/tests/e2e/without-syscall.py")
+  jq --arg root "$LAB/no-door" '.root = $root | .socket = "\($root).sock"' "$LAB/config.json" >"$LAB/bad.json"
+  dedupd_refuses "kernel without fanotify" 69 'missing here: .*FANOTIFY' "${without[@]}" 300
+  dedupd_refuses "kernel without file-backed EROFS mounts" 69 'missing here: .*(erofs|EROFS)' "${without[@]}" 430
 }
 
 require_root
@@ -256,8 +296,10 @@ dedupd_start ".limits.max_uncompressed_bytes = $((32 * MIB)) | .fetch.stall_time
 image_lies
 legal_images
 registry_faults
+healed_images
 lazy_reads
 start_refusals
+kernels_without_a_door
 lab_stop dedupd
 lab_unmount_below "$LAB/dedupd"
 disk_full

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Everything of ours is killed again and again in the middle of a pull: the pool is always found clean, and the pull can be
-# repeated to the end.
-#   crash.sh [BUILD]     BUILD: build folder (default: build/release); CRASHES: how many (20)
+# Everything of ours is killed again and again in the middle of a pull, and while a lazy image is mounted and read: the pool
+# is always found clean, and the pull can be repeated to the end.
+#   crash.sh [BUILD]     BUILD: build folder (default: build/release); CRASHES: how many of each kind (20)
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
@@ -14,18 +14,60 @@ kill_all() {
   local workers
   mapfile -t workers < <(pgrep -P "${LAB_PIDS[dedupd]}")
   lab_kill dedupd "${workers[@]}"
-  lab_unmount_below "$LAB/dedupd"
 }
 
-# crash_during KIND REF MS: pulls, and kills after MS milliseconds.
+# crash_during MS COMMAND...: runs it, and kills everything after MS milliseconds.
 crash_during() {
-  dedupctl "$1" "$2" "${@:4}" >>"$LAB/log/pull.log" 2>&1 &
-  sleep "$(bc <<<"scale = 3; $3 / 1000")"
+  "${@:2}" >>"$LAB/log/crash.log" 2>&1 &
+  sleep "$(bc <<<"scale = 3; $1 / 1000")"
   kill_all
   wait $! || true
+  lab_unmount_below "$LAB"
 }
 
 pool_is_clean() { dedupctl check --json | tail -n 1 | jq -e '.clean and (.bad | length) == 0'; }
+
+# tree_of REF FILE: mounts, reads every byte, unmounts.
+tree_of() {
+  mkdir -p "$LAB/mnt"
+  dedupctl mount "$1" "$LAB/mnt" >>"$LAB/log/pull.log"
+  tree_dump "$LAB/mnt" >"$2"
+  dedupctl umount "$LAB/mnt" >>"$LAB/log/pull.log"
+}
+
+# crashes REF MS COMMAND...: kills at moments spread over the MS milliseconds that the undisturbed COMMAND takes.
+crashes() {
+  local i unclean=0
+  for ((i = 0; i < CRASHES; i++)); do
+    dedupd_start
+    pool_is_clean >/dev/null || unclean=$((unclean + 1))
+    # Half of the time from an empty pool, else on top of what the last one left.
+    if ((i % 2)); then dedupctl rm "$1" >/dev/null 2>&1 || true; fi
+    crash_during $(($2 * i / CRASHES + RANDOM % 50)) "${@:3}"
+  done
+  dedupd_start
+  pool_is_clean >/dev/null || unclean=$((unclean + 1))
+  check_equal "pools that were not clean after a crash" 0 "$unclean"
+}
+
+# kind WHAT REF COMMAND...: an undisturbed run, then crashes, then the whole tree once more.
+kind() {
+  local t0 whole_ms
+  dedupd_start
+  t0=$EPOCHREALTIME
+  "${@:3}" >>"$LAB/log/pull.log"
+  whole_ms=$(seconds_since "$t0" | awk '{ print int($1 * 1000) }')
+  tree_of "$2" "$LAB/expected"
+  dedupd_wipe
+  say "$1: takes $whole_ms ms undisturbed; killing $CRASHES of them at moments spread over it"
+  crashes "$2" "$whole_ms" "${@:3}"
+  dedupctl pull "$2" >>"$LAB/log/pull.log"
+  tree_of "$2" "$LAB/tree"
+  check "$1: the repeated one reads as the undisturbed" cmp "$LAB/expected" "$LAB/tree"
+  dedupctl rm "$2" >/dev/null
+  check_equal "bytes left when the image is removed" 0 "$(dedupctl pool stat --json | jq .bytes)"
+  dedupd_wipe
+}
 
 require_root
 require_programs docker-registry skopeo jq bc pgrep
@@ -35,34 +77,6 @@ registry_start
 image_push "$layouts/plain" "$REGISTRY/pair:plain"
 image_push "$layouts/estargz" "$REGISTRY/pair:estargz"
 
-dedupd_start
-t0=$EPOCHREALTIME
-dedupctl pull "$REGISTRY/pair:plain" >>"$LAB/log/pull.log"
-whole_ms=$(seconds_since "$t0" | awk '{ print int($1 * 1000) }')
-mkdir "$LAB/mnt"
-dedupctl mount "$REGISTRY/pair:plain" "$LAB/mnt" >>"$LAB/log/pull.log"
-tree_dump "$LAB/mnt" >"$LAB/expected"
-dedupctl umount "$LAB/mnt" >>"$LAB/log/pull.log"
-dedupd_wipe
-say "an undisturbed pull takes $whole_ms ms; killing $CRASHES pulls at moments spread over it"
-
-unclean=0
-for ((i = 0; i < CRASHES; i++)); do
-  dedupd_start
-  pool_is_clean >/dev/null || unclean=$((unclean + 1))
-  # Half of the time from an empty pool, else on top of what the last pull left.
-  if ((i % 2)); then dedupctl rm "$REGISTRY/pair:plain" >/dev/null 2>&1 || true; fi
-  crash_during pull "$REGISTRY/pair:plain" $((whole_ms * i / CRASHES + RANDOM % 50))
-done
-dedupd_start
-pool_is_clean >/dev/null || unclean=$((unclean + 1))
-check_equal "pools that were not clean after a crash" 0 "$unclean"
-
-dedupctl pull "$REGISTRY/pair:plain" >>"$LAB/log/pull.log"
-dedupctl mount "$REGISTRY/pair:plain" "$LAB/mnt" >>"$LAB/log/pull.log"
-tree_dump "$LAB/mnt" >"$LAB/tree"
-check "the repeated pull reads as the undisturbed one" cmp "$LAB/expected" "$LAB/tree"
-dedupctl umount "$LAB/mnt" >>"$LAB/log/pull.log"
-dedupctl rm "$REGISTRY/pair:plain" >/dev/null
-check_equal "bytes left when the image is removed" 0 "$(dedupctl pool stat --json | jq .bytes)"
+kind "plain pull" "$REGISTRY/pair:plain" dedupctl pull "$REGISTRY/pair:plain"
+kind "eStargz mount and read" "$REGISTRY/pair:estargz" tree_of "$REGISTRY/pair:estargz" "$LAB/crashed"
 checks_end

@@ -28,6 +28,7 @@ DoorRig::DoorRig(std::vector<LazyFile> files, size_t slots)
     : image(need(LazyImage::create(scratch.path(), std::move(files)))),
       log(2, LogLevel::kError),
       ring(need(Ring::open())),
+      workers(std::make_unique<Workers>(*ring, 4)),
       link(std::make_unique<RigLink>(need(KeptLink::standalone()), slots)),
       filler(std::make_unique<FakeFiller>(*ring, image.files())),
       x_loop([this] { ring->run(); }) {}
@@ -49,13 +50,14 @@ void DoorRig::open_door() {
       need(link->keep(file.segment, x_segments.back().get()));
       filler->add(file.segment, x_segments.back().get());
     }
-    door = need(FanotifyDoor::open(*ring, log, *filler, *link));
+    door = need(FanotifyDoor::open(context()));
   });
 }
 
 void DoorRig::attach_all() {
   on_loop([this] {
-    for (const auto& kept : link->kept()) need(door->attach(kept.segment, kept.fd));
+    for (const auto& kept : link->kept())
+      need(door->attach(kept.segment, kept.fd, image.segment_path(kept.segment)));
   });
 }
 

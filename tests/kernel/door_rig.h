@@ -26,6 +26,7 @@ class RigLink final : public KeptLink {
   Result<void> keep(uint32_t segment, int fd) override { return x_inner->keep(segment, fd); }
   Result<void> drop(uint32_t segment) override { return x_inner->drop(segment); }
   std::vector<Kept> kept() const override { return x_inner->kept(); }
+  int kept_device(uint32_t key) const override { return x_inner->kept_device(key); }
   void release_number(int number) override { x_inner->release_number(number); }
   bool has_keeper() const override { return false; }
   int keeper_fd() const override { return -1; }
@@ -59,10 +60,12 @@ class DoorRig {
   LazyImage image;
   Log log;
   std::unique_ptr<Ring> ring;
+  std::unique_ptr<Workers> workers;
   std::unique_ptr<RigLink> link;
   std::unique_ptr<FakeFiller> filler;
-  std::unique_ptr<FanotifyDoor> door;
+  std::unique_ptr<Door> door;
   std::optional<ErofsMount> mounted;
+  DoorContext context() { return {*ring, *workers, log, *filler, *link, scratch.path()}; }
 
  private:
   template <typename F>

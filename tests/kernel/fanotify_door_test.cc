@@ -207,9 +207,7 @@ TEST_P(OldEventTest, IsAnsweredByTheNextWorkerBeforeAnythingIsLost) {
   if (GetParam()) slot.segment = 5;  // else it died before it knew
 
   // The next worker: a door that has not seen the slot yet.
-  rig.on_loop([&] {
-    rig.door = std::move(FanotifyDoor::open(*rig.ring, rig.log, *rig.filler, *rig.link)).value();
-  });
+  rig.on_loop([&] { rig.door = std::move(FanotifyDoor::open(rig.context())).value(); });
   rig.attach_all();
   rig.start();
   int status = -1;

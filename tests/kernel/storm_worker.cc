@@ -20,7 +20,9 @@ class StormWorker {
       : x_board(StormBoard::in(directory)),
         x_image(LazyImage::at(directory, storm_files())),
         x_ring(ring),
+        x_workers(ring, 2),
         x_link(link),
+        x_directory(directory),
         x_filler(ring, x_image.files()) {
     x_filler.delay_us = 3000;
   }
@@ -39,11 +41,11 @@ class StormWorker {
   Task<Result<void>> serve() {
     const bool first = x_link.kept().empty();
     if (first) CO_TRY(keep_segments());
-    auto opened = FanotifyDoor::open(x_ring, x_log, x_filler, x_link);
+    auto opened = FanotifyDoor::open({x_ring, x_workers, x_log, x_filler, x_link, x_directory});
     CO_TRY(door, std::move(opened));
     for (const auto& [segment, fd] : first ? x_first : x_link.kept()) {
       x_filler.add(segment, fd);
-      CO_TRY(door->attach(segment, fd));
+      CO_TRY(door->attach(segment, fd, x_image.segment_path(segment)));
     }
     door->start();
     if (first) CO_TRY(co_await mount(*door));
@@ -63,7 +65,7 @@ class StormWorker {
     return {};
   }
 
-  Task<Result<void>> mount(FanotifyDoor& door) {
+  Task<Result<void>> mount(Door& door) {
     CO_TRY(mounted, ErofsMount::mount(x_image.image(), x_image.devices(), x_image.mount_point()));
     mounted.release();
     for (const auto& file : x_image.files()) {
@@ -74,7 +76,7 @@ class StormWorker {
   }
 
   // Publishes the counters all the time: the next kill takes them away.
-  Task<void> wait_for_stop(FanotifyDoor& door) {
+  Task<void> wait_for_stop(Door& door) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -94,7 +96,9 @@ class StormWorker {
   StormBoard& x_board;
   LazyImage x_image;
   Ring& x_ring;
+  Workers x_workers;
   KeptLink& x_link;
+  std::string x_directory;
   Log x_log;
   FakeFiller x_filler;
   std::vector<KeptLink::Kept> x_first;

@@ -51,7 +51,7 @@ TEST(Config, ReadsEveryKind) {
                                    "f");
   ASSERT_TRUE(config.ok()) << config.error().to_string();
   EXPECT_EQ(config->root, "/srv/pool");
-  EXPECT_EQ(config->door, DoorChoice::kFanotify);
+  EXPECT_EQ(config->door, DoorSetting::kFanotify);
   EXPECT_EQ(config->chunk_bytes, 1u << 20);
   EXPECT_EQ(config->worker_threads, 3u);
   EXPECT_EQ(config->log_level, LogLevel::kDebug);

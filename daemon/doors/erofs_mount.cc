@@ -1,4 +1,4 @@
-#include "image/erofs_mount.h"
+#include "doors/erofs_mount.h"
 
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -105,6 +105,11 @@ Result<void> unmount(const std::string& mountpoint) {
     return make_error(Errc::kExists, mountpoint + " is busy: stop what uses it first");
   if (errno == EINVAL) return make_error(Errc::kNotFound, mountpoint + " is not a mount point");
   return errno_error(errno, "unmount " + mountpoint);
+}
+
+Result<void> unmount_lazily(const std::string& mountpoint) {
+  if (::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
+  return errno_error(errno, "detach " + mountpoint);
 }
 
 Result<std::set<std::string>> mount_points() {

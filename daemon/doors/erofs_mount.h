@@ -21,6 +21,8 @@ Result<void> mount_erofs(const std::string& image, const std::vector<std::string
 Result<void> bind_read_only(const std::string& source, const std::string& target);
 // errors  kExists: busy; kNotFound: not a mount point.
 Result<void> unmount(const std::string& mountpoint);
+// MNT_DETACH: gone from the tree at once, really when its last user is.
+Result<void> unmount_lazily(const std::string& mountpoint);
 
 // Mount points of this mount namespace (/proc/self/mountinfo).
 Result<std::set<std::string>> mount_points();
