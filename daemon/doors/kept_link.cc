@@ -150,9 +150,10 @@ Result<std::unique_ptr<KeptLink>> KeptLink::standalone() {
   TRY(mapping, KeptMapping::create());
   std::vector<UniqueFd> groups;
   for (int32_t& number : mapping.header().group_fd) {
-    TRY(group, make_fanotify_group());
-    number = group.get();
-    groups.push_back(std::move(group));
+    auto group = make_fanotify_group();
+    if (!group.ok()) break;  // the fanotify door refuses then; others need no groups
+    number = group->get();
+    groups.push_back(std::move(*group));
   }
   return std::unique_ptr<KeptLink>(
       std::make_unique<StandaloneLink>(std::move(mapping), std::move(groups)));

@@ -21,8 +21,8 @@ class KeptLink {
   // had read, before anything else opens (and later closes) an fd with such a number.
   //   errors  kNotFound when not started by a keeper.
   static Result<std::unique_ptr<KeptLink>> from_environment();
-  static Result<std::unique_ptr<KeptLink>>
-  standalone();  // makes groups itself; kUnsupported without fanotify
+  // Makes groups itself, where the kernel has them.
+  static Result<std::unique_ptr<KeptLink>> standalone();
   virtual ~KeptLink() = default;
 
   virtual KeptHeader& header() = 0;
