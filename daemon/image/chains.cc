@@ -5,11 +5,21 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "doors/erofs_mount.h"
 #include "pool/files.h"
 
 namespace dedup {
+namespace {
+
+void drop_page_cache() {
+  const UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
+  if (drop.valid()) [[maybe_unused]]
+    const auto done = ::write(drop.get(), "1", 1);
+}
+
+}  // namespace
 
 Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Door& door,
                ChainOptions options)
@@ -57,9 +67,9 @@ Result<void> Chains::recover(bool fresh) {
     x_log.error(
         "mounts were in use while no dedupd ran; dropping the page cache",
         {{"segments", x_attached.size()}, {"advice", "restart containers that ran meanwhile"}});
-    const UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
-    if (drop.valid() && ::write(drop.get(), "1", 1) != 1)
-      x_log.warn("page cache could not be dropped");
+    // On a thread that nobody waits for: it visits every superblock of the node, and one that is
+    // just being mounted makes it wait, perhaps for us.
+    std::thread(drop_page_cache).detach();
   }
   return {};
 }

@@ -66,9 +66,9 @@ lab_stop() {
   wait "$pid" 2>/dev/null || true
 }
 
-# lab_kill NAME [PID...]: SIGKILL for it and for children of it that are named, the way a power cut looks.
+# lab_kill NAME [PID...]: SIGKILL for it and for children of it that are named, and waits until all are gone.
 lab_kill() {
-  local pid=${LAB_PIDS[$1]}
+  local pid=${LAB_PIDS[$1]} child
   unset "LAB_PIDS[$1]"
   # Stopped first: a parent that lives a moment longer could start a child again.
   {
@@ -76,9 +76,12 @@ lab_kill() {
     kill -KILL "${@:2}" "$pid" || true
     wait "$pid" || true
   } 2>/dev/null
+  # One that is in the middle of a flush takes its time to die.
+  for child in "${@:2}"; do wait_until 30 lab_gone "$child"; done
 }
 
-lab_gone() { [ ! -e "/proc/$1" ] || grep -qs '^State:.Z' "/proc/$1/status"; }
+# All its threads: the first one may be a zombie while another still holds its files.
+lab_gone() { [ ! -e "/proc/$1" ] || { grep -qs '^State:.Z' "/proc/$1/status" && [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -le 1 ]; }; }
 
 # lab_unmount_below DIR: innermost first; what is busy is detached.
 lab_unmount_below() {

@@ -75,8 +75,9 @@ layouts=$("$REPO/scripts/demo-image.sh" pair-v1)
 lab_open
 registry_start
 image_push "$layouts/plain" "$REGISTRY/pair:plain"
-image_push "$layouts/estargz" "$REGISTRY/pair:estargz"
+python3 "$REPO/tests/e2e/estargz-blob.py" --files 1500 --bytes 40000 --chunk 16384 "$LAB/lazy" >"$LAB/facts.json"
+image_push "$LAB/lazy" "$REGISTRY/lazy:estargz"
 
 kind "plain pull" "$REGISTRY/pair:plain" dedupctl pull "$REGISTRY/pair:plain"
-kind "eStargz mount and read" "$REGISTRY/pair:estargz" tree_of "$REGISTRY/pair:estargz" "$LAB/crashed"
+kind "eStargz mount and read" "$REGISTRY/lazy:estargz" tree_of "$REGISTRY/lazy:estargz" "$LAB/crashed"
 checks_end
