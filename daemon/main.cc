@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -18,7 +17,10 @@
 #include <cstdlib>
 
 #include "api/routes.h"
+#include "base/service_manager.h"
 #include "cli/config.h"
+#include "doors/guard_holder.h"
+#include "doors/process_id.h"
 #include "image/door_choice.h"
 #include "image/images.h"
 #include "keeper/keeper.h"
@@ -31,7 +33,8 @@ constexpr int kExitFailed = 1;
 constexpr int kExitNoDoor = 69;
 constexpr int kExitLocked = 73;
 constexpr int kExitConfig = 78;
-constexpr std::chrono::seconds kApiDrain{2};
+constexpr std::chrono::seconds kHolderInterval{1};
+constexpr unsigned kWantedHolders = 3;  // keeper, witness, worker
 
 // Joins the two worlds that must not know each other: doors ask, the pool answers.
 class PoolFiller final : public SegmentFiller {
@@ -160,6 +163,7 @@ class Worker {
     x_tasks.spawn(serve());
     x_tasks.spawn(watch_signals());
     x_tasks.spawn(watch_keeper());
+    x_tasks.spawn(watch_holders());
   }
 
   // The first worker tries which door works; later ones serve what is mounted behind it.
@@ -195,7 +199,9 @@ class Worker {
                      ChainOptions{x_config.root, x_config.mount_directio});
     x_pool->on_complete(
         [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
-    TRY(x_chains->recover(x_link->header().worker_starts.load() <= 1));
+    auto& recovered = x_link->header().recovered;
+    TRY(x_chains->recover(recovered.load() == 0));
+    recovered.store(1);
     if (!x_door_started) x_door->start();
     x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
                      *x_chains);
@@ -230,6 +236,7 @@ class Worker {
                          {"segments", x_pool->segments().size()},
                          {"mounts", x_chains->mounted()},
                          {"worker_starts", x_link->header().worker_starts.load()}});
+    ServiceManager::from_environment().send("READY=1\n");
   }
 
   static Task<Result<nlohmann::json>> refuse() {
@@ -246,15 +253,30 @@ class Worker {
     co_await stop();
   }
 
-  // The keeper is what makes a worker's death harmless; without it this worker is the only holder
-  // of the groups.
+  // The keeper is what makes a worker's death harmless. Without it this worker serves on, but
+  // mounts nothing new; a new dedupd takes over from it.
   Task<void> watch_keeper() {
     if (!x_link->has_keeper()) co_return;
-    co_await x_ring->poll(x_link->keeper_fd(), POLLHUP | POLLRDHUP);
+    co_await x_ring->poll(x_link->keeper_fd(), POLLIN);
     if (x_stopping) co_return;
-    x_log.error(
-        "the keeper is gone: if this worker dies too, readers of incomplete images see holes",
-        {{"advice", "stop lazily loaded containers or let them finish, then restart dedupd"}});
+    x_log.error("the keeper is gone", {{"advice", "start dedupd: it takes over at once"}});
+  }
+
+  // The alarm for the state in which one more death opens the door.
+  Task<void> watch_holders() {
+    if (!x_link->has_keeper()) co_return;
+    unsigned before = kWantedHolders;
+    while (!x_stopping) {
+      co_await x_ring->sleep(kHolderInterval);
+      const KeptHeader& kept = x_link->header();
+      const unsigned now = live_holders(kept);
+      if (now < 2 && before >= 2 && !x_stopping) {
+        x_log.error(
+            "only this process holds the kernel's queues: if it dies, incomplete images fail",
+            {{"holders", now}, {"advice", "start dedupd: it takes over at once"}});
+      }
+      before = now;
+    }
   }
 
   // Safe at every step: what is not finished when the process ends is swept or fetched again by the
@@ -322,40 +344,35 @@ int run_worker(Config config, Log& log) {
   return worker.run();
 }
 
-// The lock dies with its last holder, keeper or worker; the pid inside is for the error message
-// only.
-Result<UniqueFd> lock_root(const std::string& root) {
-  TRY(make_directories(root));
-  const std::string path = root + "/lock";
-  TRY(lock, open_file(path, O_RDWR | O_CREAT));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    auto owner = read_file(path, 64);
-    std::string pid = owner.ok() ? std::string(as_text(*owner)) : "";
-    while (!pid.empty() && pid.back() == '\n') pid.pop_back();
-    return make_error(Errc::kExists, "another dedupd (pid " + pid + ") runs on " + root +
-                                         ": stop it first, or give this one another \"root\"");
-  }
+// The pid inside is for people only.
+Result<void> sign_lock(int lock, const std::string& root) {
   const std::string pid = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(lock.get(), 0) != 0) return errno_error(errno, "write " + path);
-  TRY(write_exactly(lock.get(), as_bytes(pid), 0, path));
-  return lock;
+  if (::ftruncate(lock, 0) != 0) return errno_error(errno, "write " + root + "/lock");
+  return write_exactly(lock, as_bytes(pid), 0, root + "/lock");
 }
 
 int run_as_keeper(const Config& config, const std::string& config_file, Log& log) {
-  auto lock = lock_root(config.root);
-  if (!lock.ok())
-    return fail(log, lock.error(), lock.error().code == Errc::kExists ? kExitLocked : kExitFailed);
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
+  auto made = make_directories(config.root);
+  if (!made.ok()) return fail(log, made.error(), kExitFailed);
+  auto claim = claim_root(config.root, log);
+  if (!claim.ok()) {
+    return fail(log, claim.error(),
+                claim.error().code == Errc::kExists ? kExitLocked : kExitFailed);
+  }
+  auto signed_lock = sign_lock(claim->lock.get(), config.root);
+  if (!signed_lock.ok()) return fail(log, signed_lock.error(), kExitFailed);
   KeeperOptions options;
   options.want_fanotify =
       config.door == DoorSetting::kAuto || config.door == DoorSetting::kFanotify;
   options.worker_arguments = {"/proc/self/exe", "worker"};
   if (!config_file.empty())
     options.worker_arguments.insert(options.worker_arguments.end(), {"--config", config_file});
-  options.root_lock = std::move(*lock);
+  options.claim = std::move(*claim);
+  options.guard_directory = guard_directory(config.root);
   return run_keeper(std::move(options), log);
 }
 

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "doors/process_id.h"
+
 namespace dedup {
 namespace {
 
@@ -239,7 +241,9 @@ Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
   co_return json{
       {"version", engine.version},
       {"pid", ::getpid()},
-      {"keeper_pid", kept.keeper_pid.load()},
+      {"keeper_pid", kept.keeper.pid.load()},
+      {"witness_pid", kept.witness.pid.load()},
+      {"holders", engine.link.has_keeper() ? live_holders(kept) : 1u},
       {"uptime_s", std::chrono::duration_cast<std::chrono::seconds>(uptime).count()},
       {"root", engine.root},
       {"door", engine.door_name},

@@ -39,7 +39,7 @@ int wait_for_stop(KeptLink& link, const char* path, int status) {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigprocmask(SIG_BLOCK, &set, nullptr);
-  kill(link.header().keeper_pid, SIGTERM);
+  kill(link.header().keeper.pid, SIGTERM);
   int number = 0;
   sigwait(&set, &number);
   return status;
