@@ -194,8 +194,21 @@ class Worker {
     co_return Result<void>();
   }
 
+  // Only a door that fails open needs one.
+  void open_guard() {
+    if (x_door->fails_closed() || !x_link->has_keeper()) return;
+    auto guard = Guard::open(guard_directory(x_config.root), x_link->header(), x_log);
+    if (guard.ok()) {
+      x_guard = std::move(*guard);
+      return;
+    }
+    x_log.warn("no guard: if every process of dedupd is killed, incomplete images show holes",
+               {{"reason", guard.error()}});
+  }
+
   Result<void> build_on_the_door() {
-    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door,
+    open_guard();
+    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, x_guard.get(),
                      ChainOptions{x_config.root, x_config.mount_directio});
     x_pool->on_complete(
         [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
@@ -206,8 +219,8 @@ class Worker {
     x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
                      *x_chains);
     x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link,
-                            *x_http, DEDUP_VERSION, x_config.root, x_door->name(), x_door_reason,
-                            std::chrono::steady_clock::now()});
+                            x_guard.get(), *x_http, DEDUP_VERSION, x_config.root, x_door->name(),
+                            x_door_reason, std::chrono::steady_clock::now()});
     return {};
   }
 
@@ -268,8 +281,8 @@ class Worker {
     unsigned before = kWantedHolders;
     while (!x_stopping) {
       co_await x_ring->sleep(kHolderInterval);
-      const KeptHeader& kept = x_link->header();
-      const unsigned now = live_holders(kept);
+      if (x_guard != nullptr) x_guard->refresh();
+      const unsigned now = live_holders(x_link->header());
       if (now < 2 && before >= 2 && !x_stopping) {
         x_log.error(
             "only this process holds the kernel's queues: if it dies, incomplete images fail",
@@ -286,7 +299,8 @@ class Worker {
     x_log.info("stopping");
     co_await x_chains->close(std::chrono::milliseconds(x_config.stop_timeout_ms));
     co_await x_pool->close();
-    co_await x_chains->close_against_readers();
+    const bool closed = co_await x_chains->close_against_readers();
+    if (closed && x_guard != nullptr) x_guard->remove();
     co_await x_door->stop();
     x_log.info("stopped", {{"mounts_in_use", x_chains->mounted()}});
     // Handlers of long calls may still run on API threads; nothing they do needs an end.
@@ -308,6 +322,7 @@ class Worker {
   std::unique_ptr<Door> x_door;
   std::string x_door_reason;
   bool x_door_started = false;
+  std::unique_ptr<Guard> x_guard;
   std::unique_ptr<ImageStore> x_store;
   std::optional<Layers> x_layers;
   std::optional<Chains> x_chains;

@@ -231,6 +231,12 @@ json segments_json(const Engine& engine) {
   return {{"total", total}, {"complete", complete}, {"marked", engine.door.attached()}};
 }
 
+json guard_json(const Guard* guard) {
+  if (guard == nullptr) return nullptr;
+  const Guard::Status status = guard->status();
+  return {{"armed", status.armed}, {"lost", status.lost}, {"killed", status.killed}};
+}
+
 Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
   CO_TRY(chains, co_await chains_json(engine));
   const KeptHeader& kept = engine.link.header();
@@ -248,6 +254,7 @@ Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
       {"root", engine.root},
       {"door", engine.door_name},
       {"door_reason", engine.door_reason},
+      {"guard", guard_json(engine.guard)},
       {"chains", std::move(chains)},
       {"segments", segments_json(engine)},
       {"events",

@@ -125,6 +125,11 @@ std::string status_text(const json& answer) {
   facts.add("door", text_at(answer, "door") + (reason.empty() ? "" : " (" + reason + ")"));
   const uint64_t holders = number_at(answer, "holders");
   facts.add("holders", plural(holders, "process") + (holders < 2 ? ": start dedupd again" : ""));
+  if (const auto guard = answer.find("guard"); guard != answer.end() && guard->is_object()) {
+    const uint64_t lost = number_at(answer, "guard.lost");
+    facts.add("guard", plural(number_at(answer, "guard.armed"), "mount") + " guarded" +
+                           (lost == 0 ? "" : ", " + plural(lost, "lost mount") + " closed"));
+  }
   facts.add("segments", counted_at(answer, "segments.total") + " total, " +
                             counted_at(answer, "segments.complete") + " complete, " +
                             counted_at(answer, "segments.marked") + " served by the door");
