@@ -77,6 +77,18 @@ std::vector<GuardLife> lost_lives(const std::string& directory, const std::strin
   return lives;
 }
 
+// Of every root of this node.
+template <typename Action>
+void for_all_lives(Action action) {
+  std::error_code ignored;
+  for (const auto& root : std::filesystem::directory_iterator(kGuardBase, ignored)) {
+    for (const auto& folder : std::filesystem::directory_iterator(root.path(), ignored)) {
+      auto life = GuardLife::open(folder.path());
+      if (life.ok()) action(*life);
+    }
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Guard>> Guard::open(std::string directory, const KeptHeader& header,
@@ -96,8 +108,8 @@ Result<std::unique_ptr<Guard>> Guard::open(std::string directory, const KeptHead
 
 Result<void> Guard::arm(const std::string& mountpoint) {
   TRY(mount, guarded_mount(mountpoint));
-  // It exists, so the superblock that had its number before does not.
-  for (GuardLife& life : x_lost) life.disarm(mount);
+  // It exists, so the superblock that had its number before does not: whichever dedupd guarded it.
+  for_all_lives([&](GuardLife& life) { life.disarm(mount); });
   drop_empty_lives();
   return x_life.arm(mount);
 }

@@ -40,7 +40,7 @@ void change(const char* holders_map, int command, pid_t pid) {
 std::string guard_directory(const std::string& root) {
   Sha256 hash;
   hash.update(as_bytes(root));
-  return "/sys/fs/bpf/dedup-snapshotter/" + hash.finish().hex().substr(0, kRootHashDigits);
+  return std::string(kGuardBase) + "/" + hash.finish().hex().substr(0, kRootHashDigits);
 }
 
 std::string guard_life(uint64_t life) {

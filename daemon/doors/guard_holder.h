@@ -10,6 +10,7 @@
 
 namespace dedup {
 
+inline constexpr const char* kGuardBase = "/sys/fs/bpf/dedup-snapshotter";
 // Where the guards of all lives of a root are pinned, one folder each, named guard_life().
 std::string guard_directory(const std::string& root);
 std::string guard_life(uint64_t life);

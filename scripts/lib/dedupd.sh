@@ -34,5 +34,6 @@ dedupd_wipe() {
   lab_unmount_below "$LAB/dedupd"
   lab_stop dedupd
   lab_unmount_below "$LAB/dedupd"
+  lab_remove_guard
   rm -rf --one-file-system "$LAB/snapshotter" "$LAB/dedupd" "$LAB/snapshotter.sock" "$LAB/dedupd.sock"
 }

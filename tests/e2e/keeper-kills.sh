@@ -1,7 +1,8 @@
 #!/bin/bash
 # SIGKILL of keeper and worker at one moment, again and again, under 16 verifying readers of a lazy mount, with a service manager
 # that starts dedupd again: the witness keeps every reader waiting, the next dedupd takes over. No wrong byte, no failed read, no
-# stuck reader. Then the witness dies, too, and the service manager's fd store is all that is left.
+# stuck reader. Then the witness dies, too: with the service manager's fd store nothing is lost; without it the guard kills the
+# readers before they see a hole, and the next dedupd serves new mounts.
 #   keeper-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (20), READERS (16)
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,6 +13,7 @@ KILLS=${KILLS:-20} READERS=${READERS:-16}
 FILES=64 FILE_BYTES=$((8 << 20)) CHUNK_BYTES=$((64 << 10))
 
 pool_is_clean() { dedupctl check --json | tail -n 1 | jq -e '.clean and (.bad | length) == 0'; }
+processes() { pgrep -cf "^(/proc/self/exe|$BUILD/daemon/dedupd) .*$LAB/config.json" || true; }
 family_is_whole() { [ "$(dedupd_number .holders)" = 3 ]; }
 
 # start_service [--fd-store]
@@ -25,10 +27,10 @@ start_service() {
   }
 }
 
-# storm WHO KILLS: the line of read-under-kills.py
+# storm WHO KILLS MNT: the line of read-under-kills.py
 storm() {
   python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes $FILE_BYTES --readers "$READERS" --kills "$2" --victims "$1" \
-    "$LAB/service/pid:$LAB/mnt" 2>>"$LAB/log/readers.log" || true
+    "$LAB/service/pid:$3" 2>>"$LAB/log/readers.log" || true
 }
 
 # second_is_refused: while a keeper lives.
@@ -41,29 +43,71 @@ second_is_refused() {
 require_root
 require_programs python3 jq
 lab_open
-mkdir "$LAB/images" "$LAB/mnt"
+mkdir "$LAB/images" "$LAB/mnt" "$LAB/mnt2"
 python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $FILE_BYTES --chunk $CHUNK_BYTES "$LAB/images/storm" >"$LAB/facts.json"
 # The delay keeps most of the image missing until the last kill.
 lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" --delay-ms 25 "$LAB/images"
 lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
 REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
 
+facts_of() { sed -E 's/ (reads|guarded)=[0-9]+//g' <<<"$1"; }
+mount_storm() { dedupctl mount "$REGISTRY/storm:latest" "$1" >>"$LAB/log/mount.log"; }
+
+say "--- keeper and worker die together"
 start_service
-dedupctl mount "$REGISTRY/storm:latest" "$LAB/mnt" >>"$LAB/log/mount.log"
+mount_storm "$LAB/mnt"
 check "three processes hold the groups" wait_until 5 family_is_whole
 t0=$EPOCHREALTIME
-result=$(storm keeper "$KILLS")
-say "keeper and worker killed: $result ($(seconds_since "$t0") s)"
-head -n 5 "$LAB/log/readers.log" >&2
-check_equal "storm" "kills=$KILLS wrong=0 failed=0 stuck=0" "$(sed -E 's/ reads=[0-9]+//' <<<"$result")"
+result=$(storm keeper "$KILLS" "$LAB/mnt")
+say "$result ($(seconds_since "$t0") s)"
+check_equal "storm" "kills=$KILLS wrong=0 failed=0 stuck=0" "$(facts_of "$result")"
 check "dedupd answers" wait_until 15 dedupctl status
 check "three processes hold the groups again" wait_until 15 family_is_whole
 check "a second dedupd is refused" second_is_refused
-check_at_most "processes of dedupd" 3 "$(pgrep -cf "^(/proc/self/exe|$BUILD/daemon/dedupd) .*$LAB/config.json" || true)"
+check_equal "processes of dedupd" 3 "$(processes)"
 check "the pool is clean" pool_is_clean
 check "the mount can be taken down" dedupctl umount "$LAB/mnt"
 lab_stop dedupd
-check_equal "processes left after a stop" 0 "$(pgrep -cf "$LAB/config.json" || true)"
+check_equal "processes left after a stop" 0 "$(processes)"
+
+say "--- all three die, the service manager keeps the fds"
+start_service --fd-store
+mount_storm "$LAB/mnt"
+check "three processes hold the groups" wait_until 5 family_is_whole
+check_equal "groups in the fd store" 16 "$(grep -c ^group- "$LAB/service/stored")"
+result=$(storm all $((KILLS / 4)) "$LAB/mnt")
+say "$result"
+check_equal "storm" "kills=$((KILLS / 4)) wrong=0 failed=0 stuck=0" "$(facts_of "$result")"
+check "three processes hold the groups again" wait_until 15 family_is_whole
+result=$(storm keeper 1 "$LAB/mnt")
+check_equal "the mount still serves" "kills=1 wrong=0 failed=0 stuck=0" "$(facts_of "$result")"
+check "the mount can be taken down" wait_until 15 dedupctl umount "$LAB/mnt"
+check "every start told that it is ready" wait_until 5 grep -qx $((KILLS / 4 + 2)) "$LAB/service/ready"
+lab_stop dedupd
+check_equal "fds left in the store" 0 "$(grep -c . "$LAB/service/stored" || true)"
+
+say "--- all three die, nothing is left"
+start_service
+if [ "$(dedupd_number .guard)" = null ]; then
+  say "skipped: no guard in this kernel: $(grep -m 1 'no guard' "$LAB/log/dedupd.log")"
+else
+  mount_storm "$LAB/mnt"
+  check_at_least "guarded mounts" 1 "$(dedupd_number .guard.armed)"
+  result=$(storm all 1 "$LAB/mnt")
+  say "$result"
+  check_equal "storm" "kills=1 wrong=0 failed=0 stuck=0" "$(facts_of "$result")"
+  check_at_least "readers killed by the guard" 1 "${result##*guarded=}"
+  check "dedupd answers" wait_until 15 dedupctl status
+  check_equal "lost mounts that stay closed" 1 "$(dedupd_number .guard.lost)"
+  mount_storm "$LAB/mnt2"
+  result=$(storm keeper 2 "$LAB/mnt2")
+  check_equal "a new mount serves" "kills=2 wrong=0 failed=0 stuck=0" "$(facts_of "$result")"
+  check "dedupd answers" wait_until 15 dedupctl status
+  check "the lost mount can be taken down" dedupctl umount "$LAB/mnt"
+  check "the new mount can be taken down" dedupctl umount "$LAB/mnt2"
+  check_equal "lost mounts" 0 "$(dedupd_number .guard.lost)"
+fi
+lab_stop dedupd
 
 say "$CHECKS_PASSED passed, $CHECKS_FAILED failed, 0 skipped"
 [ "$CHECKS_FAILED" = 0 ]

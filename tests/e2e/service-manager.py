@@ -8,6 +8,7 @@ stops the service the way systemd does: SIGTERM for the main process only.
 """
 import argparse
 import os
+import resource
 import select
 import signal
 import socket
@@ -39,7 +40,10 @@ class Service:
     def start(self):
         self.main = os.fork()
         if self.main == 0:
-            self.exec_main()
+            try:
+                self.exec_main()
+            finally:
+                os._exit(127)
         self.write("pid", f"{self.main}\n")
 
     def exec_main(self):
@@ -49,7 +53,7 @@ class Service:
             environment.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(self.store)),
                                LISTEN_FDNAMES=":".join(name for name, _ in self.store))
             # High first: the numbers wanted may be those of other stored fds.
-            high = [os.dup2(fd, 40000 + i, inheritable=False) for i, (_, fd) in enumerate(self.store)]
+            high = [os.dup2(fd, 10000 + i, inheritable=False) for i, (_, fd) in enumerate(self.store)]
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i, inheritable=True)
         os.execve(self.options.command[0], self.options.command, environment)
@@ -95,6 +99,8 @@ class Service:
             self.start()
 
     def run(self):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])
         self.start()
         while True:
