@@ -108,6 +108,7 @@ else
   check_equal "lost mounts" 0 "$(dedupd_number .guard.lost)"
 fi
 lab_stop dedupd
+check_equal "segments used after their fd was closed" 0 "$(grep -c 'Bad file descriptor' "$LAB/log/dedupd.log" || true)"
 
 say "$CHECKS_PASSED passed, $CHECKS_FAILED failed, 0 skipped"
 [ "$CHECKS_FAILED" = 0 ]
