@@ -12,27 +12,33 @@ namespace dedup {
 namespace {
 
 // A keeper has few fds besides the kept ones, and the kernel hands out the lowest free number.
-constexpr int kFirstHigh = 2 * kMaxKeptSegments;
-constexpr rlim_t kWantedOpenFiles = 2 * kFirstHigh;
+constexpr rlim_t kWantedFirstHigh = 2 * kMaxKeptSegments;
 
-void raise_open_files() {
+// Half of what the limit on open files allows, after an attempt to raise it.
+int first_high() {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kWantedOpenFiles) return;
-  const rlimit wanted{kWantedOpenFiles, std::max(limit.rlim_max, kWantedOpenFiles)};
-  setrlimit(RLIMIT_NOFILE, &wanted);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 512;
+  if (limit.rlim_cur < 2 * kWantedFirstHigh) {
+    const rlimit wanted{2 * kWantedFirstHigh, std::max(limit.rlim_max, 2 * kWantedFirstHigh)};
+    const rlimit possible{std::min(limit.rlim_max, 2 * kWantedFirstHigh), limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &wanted) == 0 || setrlimit(RLIMIT_NOFILE, &possible) == 0) {
+      getrlimit(RLIMIT_NOFILE, &limit);
+    }
+  }
+  return static_cast<int>(std::min(kWantedFirstHigh, limit.rlim_cur / 2));
 }
 
 }  // namespace
 
 Result<UniqueFd> moved_high(UniqueFd fd) {
-  raise_open_files();
-  UniqueFd high(fcntl(fd.get(), F_DUPFD_CLOEXEC, kFirstHigh));
-  if (!high.valid()) return errno_error(errno, "fd number above " + std::to_string(kFirstHigh));
+  const int first = first_high();
+  UniqueFd high(fcntl(fd.get(), F_DUPFD_CLOEXEC, first));
+  if (!high.valid()) return errno_error(errno, "fd number above " + std::to_string(first));
   return high;
 }
 
 Result<void> PlacedFds::add(int number, UniqueFd fd) {
-  if (number < 0 || number >= kFirstHigh) {
+  if (number < 0 || number >= first_high()) {
     return make_error(Errc::kInvalid, "kept fd number " + std::to_string(number));
   }
   TRY(high, moved_high(std::move(fd)));
