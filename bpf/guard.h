@@ -1,5 +1,5 @@
-// Wire structs of guard.bpf.c, shared with daemon/doors/guard.cc. Plain C; the including file brings
-// the integer types.
+// Wire structs of guard.bpf.c, shared with daemon/doors/guard.cc. Plain C; the including file
+// brings the integer types.
 #ifndef DEDUP_BPF_GUARD_H
 #define DEDUP_BPF_GUARD_H
 

@@ -17,7 +17,7 @@
 #include <cstdlib>
 
 #include "api/routes.h"
-#include "base/service_manager.h"
+#include "base/systemd.h"
 #include "cli/config.h"
 #include "doors/guard_holder.h"
 #include "doors/process_id.h"
@@ -249,7 +249,7 @@ class Worker {
                          {"segments", x_pool->segments().size()},
                          {"mounts", x_chains->mounted()},
                          {"worker_starts", x_link->header().worker_starts.load()}});
-    ServiceManager::from_environment().send("READY=1\n");
+    Systemd::from_environment().send("READY=1\n");
   }
 
   static Task<Result<nlohmann::json>> refuse() {

@@ -5,14 +5,14 @@
 
 #include <cstdint>
 
-#include "base/service_manager.h"
+#include "base/systemd.h"
 #include "doors/kept_mapping.h"
 
 namespace dedup {
 
 class FdStore {
  public:
-  explicit FdStore(ServiceManager manager) : x_manager(std::move(manager)) {}
+  explicit FdStore(Systemd manager) : x_manager(std::move(manager)) {}
 
   // Everything the state names; what is stored already is not stored twice. False when something
   // was refused. True without a manager.
@@ -23,7 +23,7 @@ class FdStore {
   void remove_all(const KeptMapping& state) const;
 
  private:
-  ServiceManager x_manager;
+  Systemd x_manager;
 };
 
 }  // namespace dedup

@@ -68,7 +68,7 @@ class Keeper {
         x_claim(options.claim),
         x_guard_holders(guard_holders_map(options.guard_directory, state.header().life)),
         x_state(state),
-        x_store(ServiceManager::from_environment()),
+        x_store(Systemd::from_environment()),
         x_segments(state.segments(), x_control.get(), x_store),
         x_witness(state.header()),
         x_worker(options.worker_arguments,

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "doors/process_id.h"
 
@@ -101,16 +102,30 @@ class TakeoverTest : public KeeperTest {
     _exit(run_keeper(std::move(options), log));
   }
 
+  static std::vector<pid_t> children_of(pid_t pid) {
+    const std::string text = std::to_string(pid);
+    std::ifstream file("/proc/" + text + "/task/" + text + "/children");
+    return {std::istream_iterator<pid_t>(file), {}};
+  }
+  static bool is_witness(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
+    std::string name;
+    return file >> name && name == "dedupd-witness";
+  }
+  // 0: none now.
+  pid_t living_witness() const {
+    for (const pid_t child : children_of(x_family[0])) {
+      if (is_witness(child) && start_ticks_of(child) != 0) return child;
+    }
+    return 0;
+  }
+
   // {keeper, witness, worker} once the worker has handed over its segment.
   void start_family() {
     const pid_t keeper = start_keeper("stay");
     while (file_bytes() != 11) usleep(1000);
-    std::ifstream children("/proc/" + std::to_string(keeper) + "/task/" + std::to_string(keeper) +
-                           "/children");
-    pid_t witness = 0;
-    pid_t worker = 0;
-    children >> witness >> worker;
-    x_family = {keeper, witness, worker};
+    x_family = {keeper, 0, 0};
+    for (const pid_t child : children_of(keeper)) x_family[is_witness(child) ? 1 : 2] = child;
   }
   void kill_keeper() {
     kill(x_family[0], SIGKILL);
@@ -164,17 +179,10 @@ TEST_F(TakeoverTest, DeadKeeperAndWitnessLeaveTheWorker) {
 
 TEST_F(TakeoverTest, WitnessIsReplaced) {
   start_family();
-  const pid_t witness = x_family[1];
-  kill(witness, SIGKILL);
-  pid_t next = witness;
-  while (next == witness || start_ticks_of(next) == 0) {
-    usleep(1000);
-    std::ifstream children("/proc/" + std::to_string(x_family[0]) + "/task/" +
-                           std::to_string(x_family[0]) + "/children");
-    // The worker is older now.
-    pid_t worker = 0;
-    if (!(children >> worker >> next)) next = witness;
-  }
+  const pid_t first = x_family[1];
+  kill(first, SIGKILL);
+  pid_t next = first;
+  for (; next == first || next == 0; usleep(1000)) next = living_witness();
   x_family[1] = next;
   kill_keeper();
   kill_other(x_family[2]);

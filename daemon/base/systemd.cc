@@ -1,4 +1,4 @@
-#include "base/service_manager.h"
+#include "base/systemd.h"
 
 #include <poll.h>
 
@@ -17,8 +17,8 @@ constexpr int kPauseMs = 5;  // the manager's queue is full: it is busy starting
 
 }  // namespace
 
-ServiceManager ServiceManager::from_environment() {
-  ServiceManager manager;
+Systemd Systemd::from_environment() {
+  Systemd manager;
   const char* path = std::getenv("NOTIFY_SOCKET");
   const std::string_view text = path == nullptr ? "" : path;
   if (text.size() < 2 || text.size() >= sizeof(manager.x_address.sun_path)) return manager;
@@ -32,24 +32,24 @@ ServiceManager ServiceManager::from_environment() {
   return manager;
 }
 
-bool ServiceManager::send(const char* text) const {
+bool Systemd::send(const char* text) const {
   return send_with(text, -1);
 }
 
-bool ServiceManager::store(const char* name, int fd) const {
+bool Systemd::store(const char* name, int fd) const {
   char text[128];
   // FDPOLL=0: the manager must not drop what looks broken to poll(2).
   std::snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0\n", name);
   return send_with(text, fd);
 }
 
-bool ServiceManager::forget(const char* name) const {
+bool Systemd::forget(const char* name) const {
   char text[128];
   std::snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s\n", name);
   return send_with(text, -1);
 }
 
-bool ServiceManager::send_with(const char* text, int fd) const {
+bool Systemd::send_with(const char* text, int fd) const {
   if (!x_socket.valid()) return false;
   iovec part{const_cast<char*>(text), std::strlen(text)};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};

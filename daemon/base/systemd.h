@@ -1,4 +1,4 @@
-// ServiceManager: messages to systemd, when it started us: readiness, and fds it holds for us while
+// Systemd: messages to systemd, when it started us: readiness, and fds it holds for us while
 // we are dead. Sending allocates nothing and never blocks. Any thread.
 //
 //   source  sd_notify(3), sd_pid_notify_with_fds(3): a datagram per message on $NOTIFY_SOCKET
@@ -11,11 +11,11 @@
 
 namespace dedup {
 
-class ServiceManager {
+class Systemd {
  public:
   // From $NOTIFY_SOCKET; without it, or with a transport other than a unix socket, there is none
   // and every send is false.
-  static ServiceManager from_environment();
+  static Systemd from_environment();
 
   bool present() const { return x_socket.valid(); }
   // text: "NAME=VALUE\n" lines. False when the manager did not take it.
