@@ -143,6 +143,7 @@ Result<void> GuardLife::set_dead(bool dead) {
 void GuardLife::remove() {
   std::error_code ignored;
   std::filesystem::remove_all(x_folder, ignored);
+  std::filesystem::remove(std::filesystem::path(x_folder).parent_path(), ignored);  // if empty
 }
 
 }  // namespace dedup
