@@ -13,13 +13,14 @@ function(bpf_object name source)
   add_custom_command(
     OUTPUT ${dir}/${name}.skel.h
     COMMAND ${BPF_CLANG} -g -O2 -target bpf -D__TARGET_ARCH_x86 -Wall -Werror -I${dir}
-            -I${PROJECT_SOURCE_DIR}/bpf -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${dir}/${name}.bpf.o
+            -I${PROJECT_SOURCE_DIR}/bpf -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${dir}/${name}.debug.o
+    COMMAND ${BPFTOOL} gen object ${dir}/${name}.bpf.o ${dir}/${name}.debug.o  # without DWARF
     COMMAND ${BPFTOOL} gen skeleton ${dir}/${name}.bpf.o name ${name} > ${dir}/${name}.skel.h
-    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source} ${dir}/vmlinux.h
+    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source} ${PROJECT_SOURCE_DIR}/bpf/${name}.h ${dir}/vmlinux.h
     VERBATIM)
   add_custom_target(${name}_skeleton DEPENDS ${dir}/${name}.skel.h)
   add_library(${name}_skel INTERFACE)
-  target_include_directories(${name}_skel INTERFACE ${dir})
+  target_include_directories(${name}_skel SYSTEM INTERFACE ${dir} ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name}_skel INTERFACE bpf)
   add_dependencies(${name}_skel ${name}_skeleton)
 endfunction()

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -18,7 +17,10 @@
 #include <cstdlib>
 
 #include "api/routes.h"
+#include "base/systemd.h"
 #include "cli/config.h"
+#include "doors/guard_holder.h"
+#include "doors/process_id.h"
 #include "image/door_choice.h"
 #include "image/images.h"
 #include "keeper/keeper.h"
@@ -31,7 +33,8 @@ constexpr int kExitFailed = 1;
 constexpr int kExitNoDoor = 69;
 constexpr int kExitLocked = 73;
 constexpr int kExitConfig = 78;
-constexpr std::chrono::seconds kApiDrain{2};
+constexpr std::chrono::seconds kHolderInterval{1};
+constexpr unsigned kWantedHolders = 3;  // keeper, witness, worker
 
 // Joins the two worlds that must not know each other: doors ask, the pool answers.
 class PoolFiller final : public SegmentFiller {
@@ -160,6 +163,7 @@ class Worker {
     x_tasks.spawn(serve());
     x_tasks.spawn(watch_signals());
     x_tasks.spawn(watch_keeper());
+    x_tasks.spawn(watch_holders());
   }
 
   // The first worker tries which door works; later ones serve what is mounted behind it.
@@ -190,18 +194,33 @@ class Worker {
     co_return Result<void>();
   }
 
+  // Only a door that fails open needs one.
+  void open_guard() {
+    if (x_door->fails_closed() || !x_link->has_keeper()) return;
+    auto guard = Guard::open(guard_directory(x_config.root), x_link->header(), x_log);
+    if (guard.ok()) {
+      x_guard = std::move(*guard);
+      return;
+    }
+    x_log.warn("no guard: if every process of dedupd is killed, incomplete images show holes",
+               {{"reason", guard.error()}});
+  }
+
   Result<void> build_on_the_door() {
-    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door,
+    open_guard();
+    x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, x_guard.get(),
                      ChainOptions{x_config.root, x_config.mount_directio});
     x_pool->on_complete(
         [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
-    TRY(x_chains->recover(x_link->header().worker_starts.load() <= 1));
+    auto& recovered = x_link->header().recovered;
+    TRY(x_chains->recover(recovered.load() == 0));
+    recovered.store(1);
     if (!x_door_started) x_door->start();
     x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
                      *x_chains);
     x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link,
-                            *x_http, DEDUP_VERSION, x_config.root, x_door->name(), x_door_reason,
-                            std::chrono::steady_clock::now()});
+                            x_guard.get(), *x_http, DEDUP_VERSION, x_config.root, x_door->name(),
+                            x_door_reason, std::chrono::steady_clock::now()});
     return {};
   }
 
@@ -230,6 +249,7 @@ class Worker {
                          {"segments", x_pool->segments().size()},
                          {"mounts", x_chains->mounted()},
                          {"worker_starts", x_link->header().worker_starts.load()}});
+    Systemd::from_environment().send("READY=1\n");
   }
 
   static Task<Result<nlohmann::json>> refuse() {
@@ -246,15 +266,30 @@ class Worker {
     co_await stop();
   }
 
-  // The keeper is what makes a worker's death harmless; without it this worker is the only holder
-  // of the groups.
+  // The keeper is what makes a worker's death harmless. Without it this worker serves on, but
+  // mounts nothing new; a new dedupd takes over from it.
   Task<void> watch_keeper() {
     if (!x_link->has_keeper()) co_return;
-    co_await x_ring->poll(x_link->keeper_fd(), POLLHUP | POLLRDHUP);
+    co_await x_ring->poll(x_link->keeper_fd(), POLLIN);
     if (x_stopping) co_return;
-    x_log.error(
-        "the keeper is gone: if this worker dies too, readers of incomplete images see holes",
-        {{"advice", "stop lazily loaded containers or let them finish, then restart dedupd"}});
+    x_log.error("the keeper is gone", {{"advice", "start dedupd: it takes over at once"}});
+  }
+
+  // The alarm for the state in which one more death opens the door.
+  Task<void> watch_holders() {
+    if (!x_link->has_keeper()) co_return;
+    unsigned before = kWantedHolders;
+    while (!x_stopping) {
+      co_await x_ring->sleep(kHolderInterval);
+      if (x_guard != nullptr) x_guard->refresh();
+      const unsigned now = live_holders(x_link->header());
+      if (now < 2 && before >= 2 && !x_stopping) {
+        x_log.error(
+            "only this process holds the kernel's queues: if it dies, incomplete images fail",
+            {{"holders", now}, {"advice", "start dedupd: it takes over at once"}});
+      }
+      before = now;
+    }
   }
 
   // Safe at every step: what is not finished when the process ends is swept or fetched again by the
@@ -264,7 +299,8 @@ class Worker {
     x_log.info("stopping");
     co_await x_chains->close(std::chrono::milliseconds(x_config.stop_timeout_ms));
     co_await x_pool->close();
-    co_await x_chains->close_against_readers();
+    const bool closed = co_await x_chains->close_against_readers();
+    if (closed && x_guard != nullptr) x_guard->remove();
     co_await x_door->stop();
     x_log.info("stopped", {{"mounts_in_use", x_chains->mounted()}});
     // Handlers of long calls may still run on API threads; nothing they do needs an end.
@@ -286,6 +322,7 @@ class Worker {
   std::unique_ptr<Door> x_door;
   std::string x_door_reason;
   bool x_door_started = false;
+  std::unique_ptr<Guard> x_guard;
   std::unique_ptr<ImageStore> x_store;
   std::optional<Layers> x_layers;
   std::optional<Chains> x_chains;
@@ -322,40 +359,35 @@ int run_worker(Config config, Log& log) {
   return worker.run();
 }
 
-// The lock dies with its last holder, keeper or worker; the pid inside is for the error message
-// only.
-Result<UniqueFd> lock_root(const std::string& root) {
-  TRY(make_directories(root));
-  const std::string path = root + "/lock";
-  TRY(lock, open_file(path, O_RDWR | O_CREAT));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    auto owner = read_file(path, 64);
-    std::string pid = owner.ok() ? std::string(as_text(*owner)) : "";
-    while (!pid.empty() && pid.back() == '\n') pid.pop_back();
-    return make_error(Errc::kExists, "another dedupd (pid " + pid + ") runs on " + root +
-                                         ": stop it first, or give this one another \"root\"");
-  }
+// The pid inside is for people only.
+Result<void> sign_lock(int lock, const std::string& root) {
   const std::string pid = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(lock.get(), 0) != 0) return errno_error(errno, "write " + path);
-  TRY(write_exactly(lock.get(), as_bytes(pid), 0, path));
-  return lock;
+  if (::ftruncate(lock, 0) != 0) return errno_error(errno, "write " + root + "/lock");
+  return write_exactly(lock, as_bytes(pid), 0, root + "/lock");
 }
 
 int run_as_keeper(const Config& config, const std::string& config_file, Log& log) {
-  auto lock = lock_root(config.root);
-  if (!lock.ok())
-    return fail(log, lock.error(), lock.error().code == Errc::kExists ? kExitLocked : kExitFailed);
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
+  auto made = make_directories(config.root);
+  if (!made.ok()) return fail(log, made.error(), kExitFailed);
+  auto claim = claim_root(config.root, log);
+  if (!claim.ok()) {
+    return fail(log, claim.error(),
+                claim.error().code == Errc::kExists ? kExitLocked : kExitFailed);
+  }
+  auto signed_lock = sign_lock(claim->lock.get(), config.root);
+  if (!signed_lock.ok()) return fail(log, signed_lock.error(), kExitFailed);
   KeeperOptions options;
   options.want_fanotify =
       config.door == DoorSetting::kAuto || config.door == DoorSetting::kFanotify;
   options.worker_arguments = {"/proc/self/exe", "worker"};
   if (!config_file.empty())
     options.worker_arguments.insert(options.worker_arguments.end(), {"--config", config_file});
-  options.root_lock = std::move(*lock);
+  options.claim = std::move(*claim);
+  options.guard_directory = guard_directory(config.root);
   return run_keeper(std::move(options), log);
 }
 

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "doors/process_id.h"
+
 namespace dedup {
 namespace {
 
@@ -229,6 +231,12 @@ json segments_json(const Engine& engine) {
   return {{"total", total}, {"complete", complete}, {"marked", engine.door.attached()}};
 }
 
+json guard_json(const Guard* guard) {
+  if (guard == nullptr) return nullptr;
+  const Guard::Status status = guard->status();
+  return {{"armed", status.armed}, {"lost", status.lost}, {"killed", status.killed}};
+}
+
 Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
   CO_TRY(chains, co_await chains_json(engine));
   const KeptHeader& kept = engine.link.header();
@@ -239,11 +247,14 @@ Task<Result<json>> get_status(Engine& engine, ApiRequest, ApiProgress) {
   co_return json{
       {"version", engine.version},
       {"pid", ::getpid()},
-      {"keeper_pid", kept.keeper_pid.load()},
+      {"keeper_pid", kept.keeper.pid.load()},
+      {"witness_pid", kept.witness.pid.load()},
+      {"holders", engine.link.has_keeper() ? live_holders(kept) : 1u},
       {"uptime_s", std::chrono::duration_cast<std::chrono::seconds>(uptime).count()},
       {"root", engine.root},
       {"door", engine.door_name},
       {"door_reason", engine.door_reason},
+      {"guard", guard_json(engine.guard)},
       {"chains", std::move(chains)},
       {"segments", segments_json(engine)},
       {"events",

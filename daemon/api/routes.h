@@ -9,6 +9,7 @@
 
 #include "api/server.h"
 #include "doors/door.h"
+#include "doors/guard.h"
 #include "doors/kept_link.h"
 #include "image/images.h"
 
@@ -23,6 +24,7 @@ struct Engine {
   Workers& workers;
   const Door& door;
   KeptLink& link;
+  const Guard* guard;  // may be null
   const HttpClient& http;
   std::string version;
   std::string root;

@@ -30,7 +30,7 @@ std::string counted_at(const json& answer, std::string_view path) {
 }
 
 std::string plural(uint64_t number, const std::string& noun) {
-  return count_text(number) + " " + noun + (number == 1 ? "" : "s");
+  return count_text(number) + " " + noun + (number == 1 ? "" : noun.ends_with("s") ? "es" : "s");
 }
 
 std::string percent(uint64_t part, uint64_t whole) {
@@ -123,6 +123,13 @@ std::string status_text(const json& answer) {
   facts.add("root", text_at(answer, "root"));
   const std::string reason = text_at(answer, "door_reason");
   facts.add("door", text_at(answer, "door") + (reason.empty() ? "" : " (" + reason + ")"));
+  const uint64_t holders = number_at(answer, "holders");
+  facts.add("holders", plural(holders, "process") + (holders < 2 ? ": start dedupd again" : ""));
+  if (const auto guard = answer.find("guard"); guard != answer.end() && guard->is_object()) {
+    const uint64_t lost = number_at(answer, "guard.lost");
+    facts.add("guard", plural(number_at(answer, "guard.armed"), "mount") + " guarded" +
+                           (lost == 0 ? "" : ", " + plural(lost, "lost mount") + " closed"));
+  }
   facts.add("segments", counted_at(answer, "segments.total") + " total, " +
                             counted_at(answer, "segments.complete") + " complete, " +
                             counted_at(answer, "segments.marked") + " served by the door");

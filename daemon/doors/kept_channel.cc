@@ -50,8 +50,9 @@ Result<void> KeptChannel::await_answer(uint64_t id) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) return make_error(Errc::kUnavailable, "the keeper does not answer");
-    pollfd ready{x_socket.get(), POLLIN, 0};
-    if (poll(&ready, 1, static_cast<int>(left.count())) <= 0) continue;
+    pollfd ready[] = {{x_socket.get(), POLLIN, 0}, {x_keeper.get(), POLLIN, 0}};
+    if (poll(ready, 2, static_cast<int>(left.count())) <= 0) continue;
+    if (ready[0].revents == 0) return make_error(Errc::kUnavailable, "the keeper is gone");
     KeptAnswer answer;
     const ssize_t got = recv(x_socket.get(), &answer, sizeof(answer), MSG_DONTWAIT);
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;

@@ -1,10 +1,13 @@
 #include "doors/kept_link.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "doors/fanotify_group.h"
 #include "doors/kept_channel.h"
@@ -17,6 +20,16 @@ namespace {
 std::vector<KeptLink::Kept> segments_of(std::vector<KeptLink::Kept> all) {
   std::erase_if(all, [](const KeptLink::Kept& kept) { return kept.segment >= kFirstKeptDevice; });
   return all;
+}
+
+// A pidfd of the keeper, which started us.
+Result<UniqueFd> keeper_of(const KeptHeader& header) {
+  const pid_t pid = header.keeper.pid.load();
+  UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd.valid() || getppid() != pid) {
+    return make_error(Errc::kUnavailable, "the keeper died during the start of this worker");
+  }
+  return fd;
 }
 
 class KeeperLink final : public KeptLink {
@@ -39,10 +52,19 @@ class KeeperLink final : public KeptLink {
   std::span<JournalSlot> journal(uint32_t group) override { return x_mapping.journal(group); }
 
   Result<void> keep(uint32_t segment, int fd) override {
-    return x_channel.request(KeptAction::kKeep, segment, fd);
+    TRY(x_channel.request(KeptAction::kKeep, segment, fd));
+    KeptSegment* entry = find(segment);
+    if (entry == nullptr || entry->worker_fd.load() >= 0) return {};
+    UniqueFd own(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!own.valid()) return errno_error(errno, "keep the fd of a segment");
+    entry->worker_fd.store(own.get());
+    x_own.insert_or_assign(segment, std::move(own));
+    return {};
   }
 
   Result<void> drop(uint32_t segment) override {
+    if (KeptSegment* entry = find(segment)) entry->worker_fd.store(-1);
+    x_own.erase(segment);
     std::erase_if(x_kept, [&](const Kept& kept) {
       if (kept.segment != segment) return false;
       x_numbers.retire(kept.fd);
@@ -61,9 +83,16 @@ class KeeperLink final : public KeptLink {
   }
   void release_number(int number) override { x_numbers.release(number); }
   bool has_keeper() const override { return true; }
-  int keeper_fd() const override { return x_channel.fd(); }
+  int keeper_fd() const override { return x_channel.keeper_fd(); }
 
  private:
+  KeptSegment* find(uint32_t segment) {
+    for (KeptSegment& entry : x_mapping.segments()) {
+      if (entry.segment.load() == segment) return &entry;
+    }
+    return nullptr;
+  }
+
   // What a process started by this worker inherited would outlive the worker.
   void close_on_exec() {
     for (const int fd : x_mapping.header().group_fd) {
@@ -76,6 +105,7 @@ class KeeperLink final : public KeptLink {
   KeptChannel x_channel;
   OldNumbers x_numbers;
   std::vector<Kept> x_kept;
+  std::map<uint32_t, UniqueFd> x_own;  // kept since the start: for a keeper that takes over
 };
 
 class StandaloneLink final : public KeptLink {
@@ -140,8 +170,10 @@ Result<std::unique_ptr<KeptLink>> KeptLink::from_environment() {
   }
   unsetenv(kEnvironment);  // not for processes that this worker starts
   TRY(mapping, KeptMapping::attach(UniqueFd(state)));
+  TRY(keeper, keeper_of(mapping.header()));
   TRY(numbers, OldNumbers::open());
-  KeptChannel channel(UniqueFd(control), uint64_t{mapping.header().worker_starts.load()} << 32);
+  KeptChannel channel(UniqueFd(control), std::move(keeper),
+                      uint64_t{mapping.header().worker_starts.load()} << 32);
   return std::unique_ptr<KeptLink>(
       std::make_unique<KeeperLink>(std::move(mapping), std::move(channel), std::move(numbers)));
 }

@@ -45,8 +45,8 @@ class KeptLink {
   virtual void release_number(int number) = 0;
 
   virtual bool has_keeper() const = 0;
-  // Becomes readable with POLLHUP when the keeper is dead: then nothing outlives this worker. -1
-  // without a keeper. Borrowed, only for polling.
+  // Becomes readable when the keeper is dead: then only the witness outlives this worker, and
+  // nothing new can be kept. -1 without a keeper. Borrowed, only for polling.
   virtual int keeper_fd() const = 0;
 };
 

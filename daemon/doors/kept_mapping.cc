@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include <cassert>
@@ -14,7 +15,7 @@ namespace dedup {
 namespace {
 
 constexpr uint64_t kMagic = 0x5450454b50444544;  // "DEDPKEPT"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 constexpr size_t kSegmentsOffset = round_up(sizeof(KeptHeader), alignof(JournalSlot));
 constexpr size_t kJournalOffset =
@@ -24,7 +25,7 @@ constexpr size_t kStateBytes = kJournalOffset + sizeof(JournalSlot) * kSlotsPerG
 }  // namespace
 
 Result<KeptMapping> KeptMapping::create() {
-  UniqueFd fd(memfd_create("dedupd-kept", MFD_CLOEXEC));
+  UniqueFd fd(memfd_create(kName, MFD_CLOEXEC));
   if (!fd.valid()) return errno_error(errno, "memfd_create");
   if (const int status = posix_fallocate(fd.get(), 0, kStateBytes); status != 0) {
     return errno_error(status, "allocate the kept state");
@@ -33,6 +34,10 @@ Result<KeptMapping> KeptMapping::create() {
   auto* header = std::construct_at(&mapping.header());
   header->version = kVersion;
   header->group_count = kGroupCount;
+  while (header->life == 0) {
+    if (getrandom(&header->life, sizeof(header->life), 0) < 0)
+      return errno_error(errno, "getrandom");
+  }
   for (int32_t& group : header->group_fd) group = -1;
   for (KeptSegment& entry : mapping.segments()) std::construct_at(&entry);
   for (uint32_t group = 0; group < kGroupCount; ++group) {

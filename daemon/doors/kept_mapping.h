@@ -1,5 +1,6 @@
-// KeptMapping: the shared memfd of kept_state.h, made by the keeper and mapped by every worker.
-// Owned by the keeper or by a KeptLink; who may write which field is said in kept_state.h.
+// KeptMapping: the shared memfd of kept_state.h, made by the first keeper and mapped by later ones
+// and by every worker. Owned by the keeper or by a KeptLink; who may write which field is said in
+// kept_state.h.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +14,8 @@ namespace dedup {
 
 class KeptMapping {
  public:
+  static constexpr const char* kName = "dedupd-kept";  // of the memfd, as /proc/PID/fd shows it
+
   // A new, empty state with all its memory allocated: a read(2) into a slot must never fail for
   // lack of a page.
   static Result<KeptMapping> create();
@@ -21,7 +24,11 @@ class KeptMapping {
   static Result<KeptMapping> attach(UniqueFd fd);
 
   KeptMapping(KeptMapping&& other) noexcept;
-  KeptMapping& operator=(KeptMapping&&) = delete;
+  KeptMapping& operator=(KeptMapping other) noexcept {
+    std::swap(x_fd, other.x_fd);
+    std::swap(x_memory, other.x_memory);
+    return *this;
+  }
   ~KeptMapping();
 
   int fd() const { return x_fd.get(); }

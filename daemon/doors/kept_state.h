@@ -1,5 +1,6 @@
-// What survives a worker: the keeper's kernel fds and one shared mapping (memfd) that worker and
-// keeper both see. Written by whoever the comment at the field names; read by the next worker. No
+// What survives a worker, and a keeper: the keeper's kernel fds and one shared mapping (memfd) that
+// keeper, witness and worker share. Written by whoever the comment at the field names; read by the
+// next worker and the next keeper, which puts the fds under the same numbers into its own table. No
 // pointers inside: it is mapped at any address.
 //
 //   layout   KeptHeader | KeptSegment[kMaxKeptSegments] | JournalSlot[group_count][kSlotsPerGroup]
@@ -25,22 +26,38 @@ inline constexpr uint32_t kFirstKeptDevice = 0xFFFF0000;
 inline constexpr uint32_t kKeptFuse = kFirstKeptDevice;            // /dev/fuse of the mount
 inline constexpr uint32_t kKeptCachefiles = kFirstKeptDevice + 1;  // /dev/cachefiles, bound
 
+// A process, told apart from a later one with the same pid. Written with record(), process_id.h.
+struct KeptProcess {
+  std::atomic<uint64_t> start_ticks{0};  // field 22 of /proc/PID/stat
+  std::atomic<int32_t> pid{0};           // 0: none
+  uint32_t reserved = 0;
+};
+
 struct KeptHeader {
   uint64_t magic = 0;
   uint32_t version = 0;
   uint32_t group_count = 0;
-  std::atomic<uint32_t> worker_starts{0};  // keeper: 1 for the first worker
-  std::atomic<int32_t> keeper_pid{0};      // keeper
-  int32_t group_fd[kGroupCount] = {};      // keeper: fanotify groups, -1 when the kernel has none
+  uint64_t life = 0;  // of the groups: random, new when they were made, never 0
+  std::atomic<uint32_t> worker_starts{0};  // keeper: 1 for the first worker of this life
   std::atomic<uint32_t> door{0};           // worker: the DoorKind the first one chose; 0: none yet
-  uint32_t reserved[31] = {};
+  // worker: 1 once what an earlier life left mounted was dealt with
+  std::atomic<uint32_t> recovered{0};
+  int32_t group_fd[kGroupCount] = {};  // keeper: fanotify groups, -1 when the kernel has none
+  KeptProcess keeper;                  // keeper
+  KeptProcess witness;                 // witness
+  KeptProcess worker;                  // worker, before it is one: the keeper's child before exec
+  uint32_t reserved[16] = {};
 };
 
 // An fd of a segment file opened before its first mark: reads and writes through it raise no
 // events.
 struct KeptSegment {
   std::atomic<uint32_t> segment{0};  // keeper; 0 = free entry
-  std::atomic<int32_t> fd{-1};       // keeper; number is valid in every worker, which inherits it
+  // keeper; the number is valid in keeper and witness and in every later worker, which inherits it
+  std::atomic<int32_t> fd{-1};
+  // worker; its number in the present worker: where the next keeper finds it when keeper and
+  // witness died together. -1: a worker that died had not noted it.
+  std::atomic<int32_t> worker_fd{-1};
 };
 
 // One event between read(2) and its answer. All zero = free. The worker's order is: read into

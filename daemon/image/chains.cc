@@ -15,20 +15,29 @@ namespace {
 
 void drop_page_cache() {
   const UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
-  if (drop.valid()) [[maybe_unused]]
-    const auto done = ::write(drop.get(), "1", 1);
+  // Best effort: whoever read holes has been told to restart.
+  if (drop.valid() && ::write(drop.get(), "1", 1) != 1) return;
+}
+
+// As build_metadata_image() writes it.
+ImageUuid uuid_of(const Digest& chain) {
+  ImageUuid uuid;
+  std::transform(chain.bytes.begin(), chain.bytes.begin() + uuid.size(), uuid.begin(),
+                 [](std::byte byte) { return std::to_integer<uint8_t>(byte); });
+  return uuid;
 }
 
 }  // namespace
 
 Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Door& door,
-               ChainOptions options)
+               Guard* guard, ChainOptions options)
     : x_ring(ring),
       x_workers(workers),
       x_log(log),
       x_pool(pool),
       x_store(store),
       x_door(door),
+      x_guard(guard),
       x_options(std::move(options)) {}
 
 Digest Chains::id_of(const std::vector<Digest>& layers, bool keep_whiteouts) {
@@ -52,17 +61,24 @@ Result<void> Chains::recover(bool fresh) {
   TRY(make_directories(x_options.directory + "/mounts"));
   TRY(records, x_store.chains());
   TRY(points, mount_points());
-  const bool dead = fresh && x_door.fails_closed();
+  std::set<ImageUuid> incomplete;
   for (ChainRecord& record : records) {
     const std::string target = mountpoint(record.id);
-    const bool mounted = points.contains(target);
-    if (dead && mounted) forget_dead_mount(target);
-    if (dead || (!mounted && !metadata_image_in_use(image_path(record.id)))) continue;
+    bool mounted = points.contains(target);
+    if (fresh && mounted) {
+      forget_old_mount(target);
+      mounted = false;
+    }
+    const bool alive = mounted || metadata_image_in_use(image_path(record.id));
+    if (!alive && x_guard != nullptr) x_guard->forget(uuid_of(record.id));
+    if (!alive || (fresh && x_door.fails_closed())) continue;
     for (const SegmentId segment : record.segments) TRY(attach(segment));
+    if (!complete(record)) incomplete.insert(uuid_of(record.id));
     x_log.info("found a mount", {{"chain", record.id.hex()}, {"mounted", mounted}});
     const Digest id = record.id;
     x_live[id] = Live{std::move(record), mounted};
   }
+  if (x_guard != nullptr) x_guard->keep_only(incomplete);
   if (fresh && !x_door.fails_closed() && !x_attached.empty()) {
     x_log.error(
         "mounts were in use while no dedupd ran; dropping the page cache",
@@ -74,11 +90,25 @@ Result<void> Chains::recover(bool fresh) {
   return {};
 }
 
-// Every missing byte of it is EIO for ever; containers that still use it keep the superblock.
-void Chains::forget_dead_mount(const std::string& target) {
+// Containers that still use it keep the superblock.
+void Chains::forget_old_mount(const std::string& target) {
   const auto outcome = unmount_lazily(target);
-  x_log.warn("a mount did not survive the keeper; its containers must be restarted",
+  x_log.warn("a mount outlived everybody who served it; its containers must be restarted",
              {{"mountpoint", target}, {"unmounted", outcome.ok()}});
+}
+
+bool Chains::complete(const ChainRecord& record) const {
+  return std::all_of(record.segments.begin(), record.segments.end(), [this](SegmentId id) {
+    const auto segment = x_pool.segment(id);
+    return segment == nullptr || segment->complete();
+  });
+}
+
+// Without the guard the mount is as safe as keeper and witness make it.
+void Chains::arm_guard(const ChainRecord& record) {
+  if (x_guard == nullptr || complete(record)) return;
+  const auto armed = x_guard->arm(mountpoint(record.id));
+  if (!armed.ok()) x_log.warn("a mount is not guarded", {{"error", armed.error()}});
 }
 
 Task<void> Chains::remount_held() {
@@ -140,6 +170,7 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
   if (outcome.ok()) {
     live.mounted = true;
     x_live[id] = std::move(live);
+    arm_guard(x_live[id].record);
     outcome = co_await probe(id);
     if (!outcome.ok()) co_await unmount_chain(id);
   } else {
@@ -240,6 +271,14 @@ void Chains::detach_unused(const std::vector<uint32_t>& segments) {
 }
 
 void Chains::segment_complete(const std::shared_ptr<Segment>& segment) {
+  if (x_guard != nullptr) {
+    for (const auto& [id, live] : x_live) {
+      const auto& segments = live.record.segments;
+      const bool reads_it =
+          std::find(segments.begin(), segments.end(), segment->id()) != segments.end();
+      if (reads_it && complete(live.record)) x_guard->disarm(uuid_of(id));
+    }
+  }
   if (x_door.serves_complete() || x_attached.erase(segment->id()) == 0) return;
   auto outcome = x_door.detach(segment->id());
   if (!outcome.ok())
@@ -263,6 +302,7 @@ Task<void> Chains::unmount_chain(Digest chain) {
   if (in_use) co_return;
   const auto segments = live->second.record.segments;
   x_live.erase(live);
+  if (x_guard != nullptr) x_guard->forget(uuid_of(chain));
   detach_unused(segments);
   ::unlink(image.c_str());
   ::rmdir(target.c_str());
@@ -291,12 +331,7 @@ Task<void> Chains::collect() {
 std::vector<ChainStatus> Chains::status() const {
   std::vector<ChainStatus> all;
   for (const auto& [id, live] : x_live) {
-    const auto& segments = live.record.segments;
-    const bool complete = std::all_of(segments.begin(), segments.end(), [this](SegmentId segment) {
-      const auto one = x_pool.segment(segment);
-      return one == nullptr || one->complete();
-    });
-    all.push_back({live.record, live.mounted ? mountpoint(id) : "", complete});
+    all.push_back({live.record, live.mounted ? mountpoint(id) : "", complete(live.record)});
   }
   return all;
 }
@@ -326,8 +361,9 @@ Task<void> Chains::complete_in_use(std::chrono::milliseconds timeout) {
   }
 }
 
-Task<void> Chains::close_against_readers() {
-  if (x_door.fails_closed()) co_return;
+Task<bool> Chains::close_against_readers() {
+  if (x_door.fails_closed()) co_return true;
+  bool closed = true;
   for (const SegmentId id : x_attached) {
     const auto segment = x_pool.segment(id);
     if (segment == nullptr || segment->complete()) continue;
@@ -343,8 +379,11 @@ Task<void> Chains::close_against_readers() {
     const int status = co_await x_workers.run(Priority::kOnDemand, [&] {
       return ::ftruncate(segment->data_fd(), static_cast<off_t>(safe_bytes));
     });
-    if (status != 0) x_log.error("segment cannot be cut", {{"segment", id}});
+    if (status == 0) continue;
+    closed = false;
+    x_log.error("segment cannot be cut", {{"segment", id}});
   }
+  co_return closed;
 }
 
 }  // namespace dedup

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "doors/door.h"
+#include "doors/guard.h"
 #include "image/metadata_image.h"
 #include "image/store.h"
 #include "io/sync.h"
@@ -31,15 +32,18 @@ struct ChainStatus {
 
 class Chains {
  public:
+  // guard: of a door that fails open, where this kernel has one; may be null.
   Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Door& door,
-         ChainOptions options);
+         Guard* guard, ChainOptions options);
 
   static Digest id_of(const std::vector<Digest>& layers, bool keep_whiteouts);
 
   // Before door.start(): finds the superblocks that outlived an earlier worker and attaches their
-  // segments again. fresh: no keeper held the door meanwhile. Then readers behind a door that fails
-  // open may have seen holes: page cache is dropped; mounts behind one that fails closed are dead:
-  // they are unmounted.
+  // segments again. fresh: nobody held the door meanwhile. Then what was mounted is unmounted, to
+  // be mounted anew for those who hold it: mounts behind a door that fails closed are dead, those
+  // behind one that fails open may have holes in their page cache, which is dropped. Containers
+  // keep the old ones until they end; the guard, where there is one, kills them before they read
+  // there.
   Result<void> recover(bool fresh);
   // After door.start(): mounts again what holders need and a reboot took away.
   Task<void> remount_held();
@@ -56,7 +60,8 @@ class Chains {
   Task<void> close(std::chrono::milliseconds timeout);
   // Last of all, when no fetch runs any more: cuts segments that are in use and incomplete at their
   // first missing piece, so that reads beyond give EIO, never zeros, once the groups are gone.
-  Task<void> close_against_readers();
+  // False when that was not possible: then only a guard helps.
+  Task<bool> close_against_readers();
 
   void segment_complete(const std::shared_ptr<Segment>& segment);
   std::vector<ChainStatus> status() const;
@@ -78,7 +83,9 @@ class Chains {
   Task<Result<void>> probe(Digest chain);
   Task<void> unmount_chain(Digest chain);
   Result<void> attach(SegmentId segment);
-  void forget_dead_mount(const std::string& target);
+  void forget_old_mount(const std::string& target);
+  bool complete(const ChainRecord& record) const;
+  void arm_guard(const ChainRecord& record);
   void detach_unused(const std::vector<uint32_t>& segments);
   bool segment_in_use(SegmentId segment) const;
   Task<void> complete_in_use(std::chrono::milliseconds timeout);
@@ -89,6 +96,7 @@ class Chains {
   Pool& x_pool;
   ImageStore& x_store;
   Door& x_door;
+  Guard* x_guard;
   ChainOptions x_options;
   std::map<Digest, Live> x_live;  // chains with a superblock
   std::map<Digest, std::shared_ptr<Pending>> x_pending;

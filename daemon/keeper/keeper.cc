@@ -20,14 +20,20 @@
 #include <optional>
 
 #include "doors/fanotify_group.h"
+#include "doors/guard_holder.h"
 #include "doors/kept_mapping.h"
+#include "doors/process_id.h"
+#include "keeper/fd_store.h"
 #include "keeper/kept_segments.h"
 #include "keeper/last_answers.h"
 #include "keeper/restart_pace.h"
+#include "keeper/witness_process.h"
 #include "keeper/worker_process.h"
 
 namespace dedup {
 namespace {
+
+constexpr int kLongestOrphanMs = 60000;  // a worker may wait for a disk
 
 uint64_t now_ms() {
   timespec now{};
@@ -53,18 +59,36 @@ int exit_status_of(int status) {
 
 class Keeper {
  public:
-  Keeper(const KeeperOptions& options, const KeptMapping& state, UniqueFd signals, UniqueFd control,
+  Keeper(KeeperOptions& options, const KeptMapping& state, UniqueFd signals, UniqueFd control,
          UniqueFd worker_control, std::string worker_oom_score_adj)
       : x_longest_stop_ms(options.longest_stop_ms),
         x_signals(std::move(signals)),
         x_control(std::move(control)),
         x_worker_control(std::move(worker_control)),
+        x_claim(options.claim),
+        x_guard_holders(guard_holders_map(options.guard_directory, state.header().life)),
         x_state(state),
-        x_segments(state.segments(), x_control.get()),
+        x_store(Systemd::from_environment()),
+        x_segments(state.segments(), x_control.get(), x_store),
+        x_witness(state.header()),
         x_worker(options.worker_arguments,
-                 {&state, x_worker_control.get(), options.root_lock.get()},
+                 {&state, x_worker_control.get(), options.claim.lock.get()},
                  std::move(worker_oom_score_adj)),
-        x_pace(options.longest_restart_wait_ms) {}
+        x_pace(options.longest_restart_wait_ms),
+        x_witness_pace(options.longest_restart_wait_ms) {}
+
+  // In this order: at every moment a process with all fds of the state lives, and its guard knows.
+  //   errors  a process of a dead keeper does not end
+  Result<void> begin() {
+    enter_guard_holder(x_guard_holders.c_str(), getpid());
+    start_witness();
+    TRY(end_orphans());
+    record(x_state.header().keeper, getpid());
+    record(x_state.header().witness, x_witness.pid());
+    x_claim.starting.reset();
+    if (!x_store.add_all(x_state)) note("warn", "the service manager does not keep our fds", "", 0);
+    return {};
+  }
 
   int run() {
     start_worker();
@@ -72,11 +96,53 @@ class Keeper {
       wait_for_something();
       take_signals();
       x_segments.serve();
-      if (const auto status = look_after_worker()) return *status;
+      look_after_witness();
+      if (const auto status = look_after_worker()) return end(*status);
     }
   }
 
  private:
+  Result<void> end_orphans() {
+    const pid_t witness = x_last_witness;
+    const auto end_one = [](const HolderProcess& orphan) {
+      return orphan.end(std::chrono::milliseconds(kLongestOrphanMs));
+    };
+    for (const HolderProcess& orphan : x_claim.orphans) {
+      if (orphan.pid() != witness) TRY(end_one(orphan));
+    }
+    for (const HolderProcess& orphan : x_claim.orphans) {
+      if (orphan.pid() == witness) TRY(end_one(orphan));
+    }
+    x_claim.orphans.clear();
+    return {};
+  }
+
+  int end(int exit_status) {
+    x_store.remove_all(x_state);
+    x_witness.end();
+    return exit_status;
+  }
+
+  void start_witness() {
+    x_witness_at_ms.reset();
+    if (!x_witness.start()) {
+      note("error", "no witness: clone failed", "errno", errno);
+      x_witness_at_ms = now_ms() + 1000;
+      return;
+    }
+    enter_guard_holder(x_guard_holders.c_str(), x_witness.pid());
+  }
+
+  void look_after_witness() {
+    if (const pid_t dead = x_witness.pid(); x_witness.reap()) {
+      leave_guard_holder(x_guard_holders.c_str(), dead);
+      const uint64_t now = now_ms();
+      note("error", "the witness died, starting the next one", "worker_pid", x_worker.pid());
+      x_witness_at_ms = now + x_witness_pace.wait_after_death(now);
+    }
+    if (x_witness_at_ms && now_ms() >= *x_witness_at_ms) start_witness();
+  }
+
   void start_worker() {
     x_start_at_ms.reset();
     // A request of the dead worker: what it handed over before it died must reach the next one.
@@ -84,13 +150,17 @@ class Keeper {
     if (!x_worker.start()) {
       note("error", "fork of the worker failed", "errno", errno);
       x_start_at_ms = now_ms() + 1000;
+      return;
     }
+    enter_guard_holder(x_guard_holders.c_str(), x_worker.pid());
   }
 
   void wait_for_something() {
     pollfd ready[] = {{x_signals.get(), POLLIN, 0}, {x_control.get(), POLLIN, 0}};
-    std::optional<uint64_t> until = x_start_at_ms;
-    if (x_kill_at_ms) until = std::min(until.value_or(UINT64_MAX), *x_kill_at_ms);
+    std::optional<uint64_t> until;
+    for (const auto& moment : {x_start_at_ms, x_witness_at_ms, x_kill_at_ms}) {
+      if (moment) until = std::min(until.value_or(UINT64_MAX), *moment);
+    }
     if (!until) {
       ppoll(ready, 2, nullptr, nullptr);
       return;
@@ -115,7 +185,9 @@ class Keeper {
 
   // The keeper's exit status, when it has to end.
   std::optional<int> look_after_worker() {
+    const pid_t worker = x_worker.pid();
     if (const auto status = x_worker.reap()) {
+      leave_guard_holder(x_guard_holders.c_str(), worker);
       if (const auto end = after_death(*status)) return end;
     }
     if (x_stopping && !x_worker.running()) return give_up(EX_SOFTWARE);
@@ -154,12 +226,19 @@ class Keeper {
   UniqueFd x_signals;
   UniqueFd x_control;
   UniqueFd x_worker_control;
+  RootClaim& x_claim;
+  const std::string x_guard_holders;
   const KeptMapping& x_state;
+  const pid_t x_last_witness = x_state.header().witness.pid.load();
+  FdStore x_store;
   KeptSegments x_segments;
+  WitnessProcess x_witness;
   WorkerProcess x_worker;
   RestartPace x_pace;
+  RestartPace x_witness_pace;
   bool x_stopping = false;
   std::optional<uint64_t> x_start_at_ms;
+  std::optional<uint64_t> x_witness_at_ms;
   std::optional<uint64_t> x_kill_at_ms;
 };
 
@@ -206,23 +285,30 @@ void raise_open_files() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Result<int> prepare_and_run(const KeeperOptions& options, Log& log) {
-  TRY(signals, block_signals());
+Result<KeptMapping> new_state(bool want_groups, Log& log) {
   TRY(state, KeptMapping::create());
-  state.header().keeper_pid = getpid();
+  if (want_groups) make_groups(state, log);
+  return state;
+}
+
+Result<int> prepare_and_run(KeeperOptions& options, Log& log) {
+  TRY(signals, block_signals());
   raise_open_files();
-  if (options.want_fanotify) make_groups(state, log);
+  auto state = options.claim.state ? Result<KeptMapping>(std::move(*options.claim.state))
+                                   : new_state(options.want_fanotify, log);
+  if (!state.ok()) return std::move(state).error();
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return errno_error(errno, "socketpair");
   }
   prctl(PR_SET_NAME, "dedupd-keeper");
   const std::string oom_score_adj = make_unkillable_by_oom(log);
-  Keeper keeper(options, state, std::move(signals), UniqueFd(ends[0]), UniqueFd(ends[1]),
+  Keeper keeper(options, *state, std::move(signals), UniqueFd(ends[0]), UniqueFd(ends[1]),
                 oom_score_adj);
   if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
     log.warn("the keeper can be paged out", {{"error", errno_error(errno, "mlockall")}});
   }
+  TRY(keeper.begin());
   return keeper.run();
 }
 

@@ -74,8 +74,11 @@ int KeptSegments::keep(uint32_t segment, UniqueFd fd) {
   if (entry == nullptr) entry = find(0);
   if (entry == nullptr) return ENOSPC;
   const UniqueFd before(entry->segment.load() == segment ? entry->fd.load() : -1);
+  if (before.valid()) x_store.remove_segment(segment);
+  entry->worker_fd.store(-1);
   entry->fd.store(fd.release());
   entry->segment.store(segment);
+  x_store.add_segment(segment, entry->fd.load());
   return 0;
 }
 
@@ -83,6 +86,7 @@ int KeptSegments::drop(uint32_t segment) {
   KeptSegment* entry = segment == 0 ? nullptr : find(segment);
   if (entry == nullptr) return 0;
   entry->segment.store(0);
+  x_store.remove_segment(segment);
   ::close(entry->fd.exchange(-1));
   return 0;
 }

@@ -8,14 +8,15 @@
 #include "base/unique_fd.h"
 #include "doors/kept_protocol.h"
 #include "doors/kept_state.h"
+#include "keeper/fd_store.h"
 
 namespace dedup {
 
 class KeptSegments {
  public:
-  // Both borrowed.
-  KeptSegments(std::span<KeptSegment> entries, int control_socket)
-      : x_entries(entries), x_control(control_socket) {}
+  // All borrowed.
+  KeptSegments(std::span<KeptSegment> entries, int control_socket, const FdStore& store)
+      : x_entries(entries), x_control(control_socket), x_store(store) {}
 
   // Serves every request that waits on the control socket.
   void serve();
@@ -32,6 +33,7 @@ class KeptSegments {
 
   std::span<KeptSegment> x_entries;
   int x_control;
+  const FdStore& x_store;
 };
 
 }  // namespace dedup

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "doors/kept_link.h"
+#include "doors/process_id.h"
 
 namespace dedup {
 namespace {
@@ -47,6 +48,7 @@ bool WorkerProcess::start() {
 }
 
 void WorkerProcess::become_worker() const {
+  record(x_inherited.state->header().worker, getpid());
   setpgid(0, 0);  // a ^C at the terminal is the keeper's to forward
   signal(SIGPIPE, SIG_DFL);
   sigset_t none;
@@ -60,8 +62,10 @@ void WorkerProcess::become_worker() const {
   inherit(x_inherited.control);
   inherit(x_inherited.root_lock);
   for (const int group : x_inherited.state->header().group_fd) inherit(group);
-  for (const KeptSegment& entry : x_inherited.state->segments()) {
-    if (entry.segment.load() != 0) inherit(entry.fd.load());
+  for (KeptSegment& entry : x_inherited.state->segments()) {
+    if (entry.segment.load() == 0) continue;
+    inherit(entry.fd.load());
+    entry.worker_fd.store(entry.fd.load());
   }
   execve(x_argv[0], x_argv.data(), x_envp.data());
   static constexpr char kMessage[] = "level=error msg=\"the worker program cannot be started\"\n";

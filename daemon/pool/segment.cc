@@ -131,7 +131,10 @@ Result<std::unique_ptr<Segment>> Segment::open(const std::string& directory, Seg
                    0, state_path));
 
   if (unwatched_fd >= 0) {
-    segment->x_data_fd = unwatched_fd;
+    // Of the same open file: its owner closes the other one when no mount needs it any more.
+    segment->x_owned_data_fd = UniqueFd(::fcntl(unwatched_fd, F_DUPFD_CLOEXEC, 0));
+    segment->x_data_fd = segment->x_owned_data_fd.get();
+    if (segment->x_data_fd < 0) return errno_error(errno, data_path(directory, id));
   } else {
     TRY(data_fd, open_file(data_path(directory, id), O_RDWR));
     segment->x_owned_data_fd = std::move(data_fd);

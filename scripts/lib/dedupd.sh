@@ -1,6 +1,8 @@
 # Our own programs in the lab: dedupd and dedup-snapshotter. Needs lab.sh, containerd.sh; BUILD is the build folder.
 
 DEDUPD_DOOR=${DEDUPD_DOOR:-auto}
+# A program in front of dedupd, with its arguments.
+DEDUPD_LAUNCHER=()
 
 # dedupd_start [JQ-EDIT]: writes $LAB/config.json (changed by the jq program, when given) and waits for the API.
 dedupd_start() {
@@ -8,7 +10,7 @@ dedupd_start() {
     '{root: "\($lab)/dedupd", socket: "\($lab)/dedupd.sock", door: $door, log: {level: "debug", format: "text"},
       registries: {($registry): {plain_http: true}}} | '"${1:-.}" >"$LAB/config.json"
   mkdir -p "$LAB/dedupd"
-  lab_spawn dedupd "$BUILD/daemon/dedupd" --config "$LAB/config.json"
+  lab_spawn dedupd "${DEDUPD_LAUNCHER[@]}" "$BUILD/daemon/dedupd" --config "$LAB/config.json"
   lab_ready dedupd 20 dedupctl status
 }
 
@@ -32,5 +34,6 @@ dedupd_wipe() {
   lab_unmount_below "$LAB/dedupd"
   lab_stop dedupd
   lab_unmount_below "$LAB/dedupd"
+  lab_remove_guard
   rm -rf --one-file-system "$LAB/snapshotter" "$LAB/dedupd" "$LAB/snapshotter.sock" "$LAB/dedupd.sock"
 }

@@ -28,6 +28,7 @@ lab_close() {
   lab_unmount_below "$LAB"
   for name in "${!LAB_PIDS[@]}"; do lab_stop "$name"; done
   lab_unmount_below "$LAB"
+  lab_remove_guard
   if [ -n "$LAB_KEEP" ]; then
     say "kept: $LAB"
   else
@@ -91,3 +92,6 @@ lab_unmount_below() {
     umount "$target" 2>/dev/null || umount -l "$target" || true
   done
 }
+
+# lab_remove_guard: what a dedupd that was killed leaves pinned, see daemon/doors/guard.h.
+lab_remove_guard() { rm -rf "/sys/fs/bpf/dedup-snapshotter/$(printf %s "$LAB/dedupd" | sha256sum | cut -c1-16)"; }

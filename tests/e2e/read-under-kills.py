@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Verifying readers on mounts of estargz-blob.py images, while the workers below the given keepers are killed at random moments.
 
-    read-under-kills.py --files N --bytes SIZE [--seed N] [--readers N] [--kills N] [--until FILE] KEEPER:MNT...
+    read-under-kills.py --files N --bytes SIZE [--seed N] [--readers N] [--kills N] [--victims WHO] [--until FILE] KEEPER:MNT...
 
-With --until nobody is killed here: the readers go on until FILE exists. The readers are split over the mounts. Ends with "kills=N reads=N wrong=N failed=N stuck=N"; exit status 1 unless the last three
-are 0. A reader is stuck when one read takes longer than STUCK_S.
+KEEPER is a pid, or a file with a pid that somebody keeps up to date. WHO: "worker", "keeper" (with its worker; the witness lives) or
+"all" (the witness, too). With --until nobody is killed here: the readers go on until FILE exists. The readers are split over the
+mounts. Ends with "kills=N reads=N wrong=N failed=N stuck=N"; exit status 1 unless the last three are 0. A reader is stuck when one
+read takes longer than STUCK_S. With --victims all readers may be killed by the guard: they are started again and counted as
+"guarded=N".
 """
 import argparse
 import importlib.util
@@ -56,30 +59,56 @@ def read_until(stop, board, at, mount, options, seed):
         board[at + READS] += 1
 
 
-def worker_of(keeper):
-    """pid, start time; None while there is none."""
+def pid_of(keeper):
+    if keeper.isdigit():
+        return int(keeper)
+    with open(keeper) as file:
+        return int(file.read())
+
+
+def family_of(keeper):
+    """(worker, start time), [witness]; (None, []) while there is no worker."""
     try:
-        with open(f"/proc/{keeper}/task/{keeper}/children") as file:
-            pids = file.read().split()
-        with open(f"/proc/{pids[0]}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return None if fields[0] == "Z" else (int(pids[0]), fields[19])
-    except (IndexError, OSError):
-        return None
+        pid = pid_of(keeper)
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            pids = [int(word) for word in file.read().split()]
+        worker, witnesses = None, []
+        for child in pids:
+            with open(f"/proc/{child}/stat") as file:
+                name, _, fields = file.read().partition("(")[2].rpartition(")")
+            if name == "dedupd-witness":
+                witnesses.append(child)
+            elif name != "dedupd-keeper" and fields.split()[0] != "Z":  # the latter: before exec
+                worker = (child, fields.split()[19])
+        return worker, witnesses
+    except (ValueError, OSError):
+        return None, []
 
 
-def kill_workers(keeper, kills, done):
+def kill_family(keeper, victims, worker, witnesses):
+    pids = [worker[0]]
+    if victims != "worker":
+        pids.insert(0, pid_of(keeper))
+    if victims == "all":
+        pids += witnesses
+    for pid in pids[:-1]:
+        os.kill(pid, signal.SIGSTOP)  # so that nobody starts anybody meanwhile
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_workers(keeper, options, kills, done):
     """SIGKILL at random moments: often right after its start, else when it has served for a while."""
-    choose = random.Random(keeper)
+    choose = random.Random(hash(keeper))
     killed = None
     while done[keeper] < kills:
-        worker = worker_of(keeper)
-        if worker is None or worker == killed:
+        worker, witnesses = family_of(keeper)
+        if worker is None or worker == killed or not witnesses:
             time.sleep(0.005)
             continue
         time.sleep(choose.choice((0.05, 0.5, 1.0)) * choose.random())
-        if worker_of(keeper) == worker:
-            os.kill(worker[0], signal.SIGKILL)
+        if family_of(keeper) == (worker, witnesses):
+            kill_family(keeper, options.victims, worker, witnesses)
             killed = worker
             done[keeper] += 1
 
@@ -92,22 +121,26 @@ def main():
     parser.add_argument("--readers", type=int, default=16)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--until", metavar="FILE")
+    parser.add_argument("--victims", choices=("worker", "keeper", "all"), default="worker")
     parser.add_argument("keepers", nargs="+", metavar="KEEPER:MNT")
     options = parser.parse_args()
-    rigs = [(int(keeper), mount) for keeper, _, mount in (rig.partition(":") for rig in options.keepers)]
+    rigs = [(keeper, mount) for keeper, _, mount in (rig.partition(":") for rig in options.keepers)]
 
     board = multiprocessing.Array("Q", options.readers * COUNTERS, lock=False)
     stop = multiprocessing.Event()
-    readers = [multiprocessing.Process(target=read_until, daemon=True,
-                                       args=(stop, board, i * COUNTERS, rigs[i % len(rigs)][1], options, i)) for i in range(options.readers)]
-    for reader in readers:
+
+    def new_reader(i):
+        reader = multiprocessing.Process(target=read_until, daemon=True, args=(stop, board, i * COUNTERS, rigs[i % len(rigs)][1], options, i))
         reader.start()
+        return reader
+
+    readers = [new_reader(i) for i in range(options.readers)]
     time.sleep(0.5)
     if options.until:
         options.kills = 0
     done = {keeper: 0 for keeper, _ in rigs}
     killers = [threading.Thread(target=kill_workers, daemon=True,
-                                args=(keeper, options.kills // len(rigs) + (i < options.kills % len(rigs)), done))
+                                args=(keeper, options, options.kills // len(rigs) + (i < options.kills % len(rigs)), done))
                for i, (keeper, _) in enumerate(rigs)]
     for killer in killers:
         killer.start()
@@ -116,14 +149,25 @@ def main():
         now = int(time.monotonic() * 1000)
         return sum(1 for i in range(options.readers) if (t := board[i * COUNTERS + STARTED]) and now - t > STUCK_S * 1000)
 
-    worst_stuck = 0
+    def replace_guarded():
+        """Readers that the guard has killed start again."""
+        number = 0
+        for i, reader in enumerate(readers):
+            if options.victims == "all" and reader.exitcode == -signal.SIGKILL:
+                board[i * COUNTERS + STARTED] = 0
+                readers[i] = new_reader(i)
+                number += 1
+        return number
+
     def going_on():
         if options.until:
             return os.path.isdir(os.path.dirname(options.until)) and not os.path.exists(options.until)
         return any(killer.is_alive() for killer in killers)
 
+    worst_stuck = guarded = 0
     while going_on() and worst_stuck == 0:
         time.sleep(0.25)
+        guarded += replace_guarded()
         worst_stuck = stuck()
     # What is in flight when the last worker dies has to end, too.
     stop.set()
@@ -133,7 +177,11 @@ def main():
     worst_stuck = max(worst_stuck, sum(reader.is_alive() for reader in readers))
     total = [sum(board[i] for i in range(counter, len(board), COUNTERS)) for counter in (READS, WRONG, FAILED)]
     crashed = sum(reader.exitcode not in (0, None) for reader in readers)
-    print(f"kills={sum(done.values())} reads={total[0]} wrong={total[1]} failed={total[2] + crashed} stuck={worst_stuck}", flush=True)
+    if options.victims == "all":
+        guarded += sum(reader.exitcode == -signal.SIGKILL for reader in readers)
+        crashed = sum(reader.exitcode not in (0, None, -signal.SIGKILL) for reader in readers)
+    print(f"kills={sum(done.values())} reads={total[0]} wrong={total[1]} failed={total[2] + crashed} stuck={worst_stuck}"
+          + (f" guarded={guarded}" if options.victims == "all" else ""), flush=True)
     failed = total[1] or total[2] or crashed or worst_stuck or total[0] == 0
     os._exit(1 if failed else 0)  # stuck children cannot be joined
 

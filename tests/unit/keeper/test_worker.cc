@@ -1,6 +1,7 @@
 // A worker for keeper_test: test_worker MODE FILE. It hands FILE to the keeper as segment 5.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -33,13 +34,31 @@ int die_twice(KeptLink& link, const char* path) {
   return link.kept().empty() ? 0 : fail("kept() after drop");
 }
 
+// Hands over a segment, says so by the file's size, and lives on.
+int stay(KeptLink& link, const char* path) {
+  const int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (!link.keep(5, fd).ok() || ftruncate(fd, 11) != 0) return fail("keep");
+  for (;;) pause();
+}
+
+// The first worker of a keeper that took over.
+int inherit(KeptLink& link, const char* path) {
+  const auto kept = link.kept();
+  if (link.header().worker_starts != 2) return fail("worker_starts is not continued");
+  if (kept.size() != 1 || kept[0].segment != 5) return fail("kept() of a dead keeper");
+  struct stat mine {};
+  struct stat wanted {};
+  if (fstat(kept[0].fd, &mine) != 0 || stat(path, &wanted) != 0) return fail("inherited fd");
+  return mine.st_ino == wanted.st_ino ? 0 : fail("inherited another file");
+}
+
 int wait_for_stop(KeptLink& link, const char* path, int status) {
   if (!link.keep(5, open(path, O_RDWR | O_CLOEXEC)).ok()) return fail("keep");
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigprocmask(SIG_BLOCK, &set, nullptr);
-  kill(link.header().keeper_pid, SIGTERM);
+  kill(link.header().keeper.pid, SIGTERM);
   int number = 0;
   sigwait(&set, &number);
   return status;
@@ -53,6 +72,8 @@ int main(int argc, char** argv) {
   if (!link.ok()) return fail("no keeper");
   const std::string_view mode = argv[1];
   if (mode == "refuse") return 78;
+  if (mode == "stay") return stay(**link, argv[2]);
+  if (mode == "inherit") return inherit(**link, argv[2]);
   if (mode == "die-twice") return die_twice(**link, argv[2]);
   if (mode == "stop-clean") return wait_for_stop(**link, argv[2], 0);
   if (mode == "stop-dirty") return wait_for_stop(**link, argv[2], 3);
