@@ -168,10 +168,7 @@ TEST_P(DoorTest, UnmountedAndDetachedSegmentCanComeBack) {
   rig.mounted.reset();
   rig.on_loop([&] { EXPECT_TRUE(rig.door->detach(5).ok()); });
   EXPECT_EQ(rig.door->attached(), 0u);
-  rig.on_loop([&] {
-    const auto kept = rig.image.open_segment(5);
-    EXPECT_TRUE(rig.door->attach(5, kept->get(), rig.image.segment_path(5)).ok());
-  });
+  rig.attach_all();
   rig.mount();
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 2 * kMiB), Read::kRight);
 }

@@ -57,8 +57,10 @@ void DoorRig::open_door() {
 
 void DoorRig::attach_all() {
   on_loop([this] {
-    for (const auto& kept : link->kept())
-      need(door->attach(kept.segment, kept.fd, image.segment_path(kept.segment)));
+    for (size_t i = 0; i < x_segments.size(); ++i) {
+      const uint32_t segment = image.files()[i].segment;
+      need(door->attach(segment, x_segments[i].get(), image.segment_path(segment)));
+    }
   });
 }
 
