@@ -13,7 +13,7 @@ namespace dedup {
 namespace {
 
 constexpr int kBatchRequests = 64;  // then the loop serves others
-// Fewer than there are slots: LOOKUP and OPEN get through when all of readahead waits for data.
+// Fewer than there are slots: LOOKUP and OPEN get through when all reads wait for data.
 constexpr uint16_t kMaxBackground = kFuseSlots - 256;
 
 class RequestDoor final : public Door {

@@ -6,32 +6,18 @@
 #include <cerrno>
 
 namespace dedup {
-namespace {
-
-// The same for a file as long as it exists, another one for its successor of that name: numbers of
-// segments are used again after a restart, inode numbers after a removal, times of birth are not.
-uint32_t generation_of(const struct statx& status) {
-  const uint64_t birth_ns =
-      static_cast<uint64_t>(status.stx_btime.tv_sec) * 1'000'000'000 + status.stx_btime.tv_nsec;
-  const uint64_t mixed = (status.stx_ino ^ birth_ns) * 0x9E3779B97F4A7C15u;
-  return static_cast<uint32_t>(mixed >> 33);  // 31 bits: the kernel compares it as an int
-}
-
-}  // namespace
-
 Result<void> FuseFiles::attach(uint32_t segment, int fd) {
   if (x_files.contains(segment)) return {};
-  struct statx status {};
-  if (::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_INO | STATX_BTIME, &status) != 0) {
-    return errno_error(errno, "statx of segment " + std::to_string(segment));
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) {
+    return errno_error(errno, "fstat of segment " + std::to_string(segment));
   }
   UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!copy.valid()) return errno_error(errno, "attach segment " + std::to_string(segment));
   auto file = std::make_shared<FuseFile>();
   file->segment = segment;
   file->fd = std::move(copy);
-  file->bytes = status.stx_size;
-  file->generation = generation_of(status);
+  file->bytes = static_cast<uint64_t>(status.st_size);
   x_files[segment] = std::move(file);
   return {};
 }
@@ -57,9 +43,9 @@ void FuseFiles::answer(FuseReply reply, const FuseRequest& request) const {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET:
       return reply.drop();
-    // Among the others is INTERRUPT: the kernel sends no more of them after ENOSYS. It does not say
-    // whether the signal kills; a read that ends early for a timer's signal would be EIO to its
-    // program.
+    // Among the others is INTERRUPT: after ENOSYS the kernel sends no more of them. It does not say
+    // whether the signal kills, and a read that ended early for a timer's signal would be an error
+    // to its program.
     default:
       return reply.fail(ENOSYS);
   }
@@ -77,7 +63,7 @@ void FuseFiles::answer_lookup(FuseReply reply, const FuseRequest& request) const
   const auto file =
       segment && request.node == FUSE_ROOT_ID ? of_node(fuse_node(*segment)) : nullptr;
   if (file == nullptr) return reply.fail(ENOENT);
-  reply.send_struct(file_entry(file->segment, file->bytes, file->generation));
+  reply.send_struct(file_entry(file->segment, file->bytes));
 }
 
 void FuseFiles::answer_attributes(FuseReply reply, uint64_t node) const {
@@ -87,12 +73,9 @@ void FuseFiles::answer_attributes(FuseReply reply, uint64_t node) const {
   reply.send_struct(file_attributes(file->segment, file->bytes));
 }
 
-// Bytes never change once they are there, so what the kernel has cached stays right.
 void FuseFiles::answer_open(FuseReply reply, uint64_t node) const {
   if (of_node(node) == nullptr) return reply.fail(ENOENT);
-  fuse_open_out opened{};
-  opened.open_flags = FOPEN_KEEP_CACHE;
-  reply.send_struct(opened);
+  reply.send_struct(opened_file());
 }
 
 }  // namespace dedup

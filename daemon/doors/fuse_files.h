@@ -16,7 +16,6 @@ struct FuseFile {
   uint32_t segment = 0;
   UniqueFd fd;         // of the data file
   uint64_t bytes = 0;  // when it was attached
-  uint32_t generation = 0;
 };
 
 class FuseFiles {

@@ -17,8 +17,9 @@ constexpr uint64_t kFirstSegmentNode = 2;     // 1 is the root
 constexpr uint64_t kForEver_s = 365 * 86400;  // attributes never change
 constexpr uint32_t kMaxWriteBytes = 4096;     // nobody writes; more would want a longer buffer
 
-constexpr uint32_t kWantedFlags =
-    FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES;
+// ASYNC_DIO is what keeps readers killable: EROFS sends its reads and the reader waits for its own
+// page, not in FUSE, where after a SIGKILL it would wait on for the answer.
+constexpr uint32_t kWantedFlags = FUSE_ASYNC_DIO | FUSE_MAX_PAGES;
 
 }  // namespace
 
@@ -83,6 +84,14 @@ std::optional<uint32_t> looked_up_segment(const FuseRequest& request) {
   return segment;
 }
 
+// No cache of FUSE's own: the EROFS page and the data file's page are enough copies, and readahead
+// here would fetch what nobody asked for.
+fuse_open_out opened_file() {
+  fuse_open_out out{};
+  out.open_flags = FOPEN_DIRECT_IO;
+  return out;
+}
+
 fuse_attr_out root_attributes() {
   fuse_attr_out out{};
   out.attr_valid = kForEver_s;
@@ -106,10 +115,9 @@ fuse_attr_out file_attributes(uint32_t segment, uint64_t bytes) {
 
 // The entry is valid for no time at all: each mount looks its devices up, and a segment that is
 // gone, or another one under its number, is noticed.
-fuse_entry_out file_entry(uint32_t segment, uint64_t bytes, uint32_t generation) {
+fuse_entry_out file_entry(uint32_t segment, uint64_t bytes) {
   fuse_entry_out out{};
   out.nodeid = fuse_node(segment);
-  out.generation = generation;
   out.attr_valid = kForEver_s;
   out.attr = file_attributes(segment, bytes).attr;
   return out;

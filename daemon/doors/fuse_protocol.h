@@ -48,7 +48,7 @@ std::optional<T> fuse_argument(const FuseRequest& request) {
 }
 
 // What INIT asks for and gets. None: an INIT of a protocol before 7.36.
-//   max_background  requests of readahead that may wait at once; above it readers wait in line
+//   max_background  reads that may wait at once; above it readers wait in line
 std::optional<fuse_init_out> init_answer(const FuseRequest& request, uint16_t max_background);
 
 // Files: segment N is node N + 2, named by its number with at least 8 digits.
@@ -60,9 +60,8 @@ std::optional<uint32_t> looked_up_segment(const FuseRequest& request);
 
 fuse_attr_out root_attributes();
 fuse_attr_out file_attributes(uint32_t segment, uint64_t bytes);
-// generation: tells files apart that had the same number one after the other; the kernel then drops
-// what it has cached of the old one.
-fuse_entry_out file_entry(uint32_t segment, uint64_t bytes, uint32_t generation);
+fuse_entry_out file_entry(uint32_t segment, uint64_t bytes);
+fuse_open_out opened_file();
 
 // The bytes a READ is to be answered with: of a file of `file_bytes`, never beyond its end.
 std::optional<ByteRange> read_range(const FuseRequest& request, uint64_t file_bytes);
