@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "doors/fs_context.h"
+#include "doors/own_process.h"
 
 namespace dedup {
 namespace {
@@ -77,16 +78,20 @@ Result<void> bind_read_only(const std::string& source, const std::string& target
 }
 
 Result<void> unmount(const std::string& mountpoint) {
-  if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
-  if (errno == EBUSY)
-    return make_error(Errc::kExists, mountpoint + " is busy: stop what uses it first");
-  if (errno == EINVAL) return make_error(Errc::kNotFound, mountpoint + " is not a mount point");
-  return errno_error(errno, "unmount " + mountpoint);
+  return in_own_process({}, [&]() -> Result<void> {
+    if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+    if (errno == EBUSY)
+      return make_error(Errc::kExists, mountpoint + " is busy: stop what uses it first");
+    if (errno == EINVAL) return make_error(Errc::kNotFound, mountpoint + " is not a mount point");
+    return errno_error(errno, "unmount " + mountpoint);
+  });
 }
 
 Result<void> unmount_lazily(const std::string& mountpoint) {
-  if (::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
-  return errno_error(errno, "detach " + mountpoint);
+  return in_own_process({}, [&]() -> Result<void> {
+    if (::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
+    return errno_error(errno, "detach " + mountpoint);
+  });
 }
 
 Result<std::set<std::string>> mount_points() {

@@ -8,6 +8,7 @@
 #include "doors/erofs_mount.h"
 #include "doors/fuse_door.h"
 #include "doors/loop_device.h"
+#include "doors/own_process.h"
 
 namespace dedup {
 namespace {
@@ -71,12 +72,14 @@ Result<void> FuseDoor::supported(const std::string& directory) {
 }
 
 Result<void> mount_image(const FuseMount& fuse, const DoorMount& mount, ErofsBacking backing) {
-  if (backing == ErofsBacking::kBlockDevice) return mount_through_loops(fuse, mount);
-  std::vector<std::string> devices;
-  for (const DoorSegment& segment : mount.segments) {
-    devices.push_back(segment.complete ? segment.path : fuse.path_of(segment.id));
-  }
-  return mount_erofs(mount.image, devices, mount.mountpoint, mount.directio);
+  return in_own_process({fuse.root()}, [&]() -> Result<void> {
+    if (backing == ErofsBacking::kBlockDevice) return mount_through_loops(fuse, mount);
+    std::vector<std::string> devices;
+    for (const DoorSegment& segment : mount.segments) {
+      devices.push_back(segment.complete ? segment.path : fuse.path_of(segment.id));
+    }
+    return mount_erofs(mount.image, devices, mount.mountpoint, mount.directio);
+  });
 }
 
 }  // namespace dedup

@@ -12,7 +12,7 @@ namespace dedup {
 //   errors  kUnsupported: what this kernel lacks
 Result<ErofsBacking> fuse_door_backing(const std::string& directory);
 
-// See Door::mount. directio is for mounts from files only.
+// See Door::mount. In a process of its own. directio is for mounts from files only.
 Result<void> mount_image(const FuseMount& fuse, const DoorMount& mount, ErofsBacking backing);
 
 }  // namespace dedup

@@ -35,7 +35,7 @@ Result<FuseMount> FuseMount::open(KeptLink& link) {
   const int device = link.kept_device(kKeptFuse);
   const int root = link.kept_device(kKeptFuseRoot);
   if (device >= 0 && root >= 0 && connected(device)) {
-    FuseMount mount(copy_of(device), copy_of(root), true);
+    FuseMount mount(copy_of(device), copy_of(root));
     if (mount.x_device.valid() && mount.x_root.valid()) return mount;
     return errno_error(EMFILE, "take over the FUSE connection");
   }
@@ -64,7 +64,7 @@ Result<FuseMount> FuseMount::make() {
   if (number != 0) return errno_error(number, "mount FUSE (" + fs.message() + ")");
   UniqueFd root = fs.mount(kMountReadOnly | kMountNoSuid | kMountNoDevices);
   if (!root.valid()) return errno_error(errno, "mount FUSE");
-  return FuseMount(std::move(device), std::move(root), false);
+  return FuseMount(std::move(device), std::move(root));
 }
 
 Result<void> FuseMount::forget(KeptLink& link) {

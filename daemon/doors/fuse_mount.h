@@ -23,22 +23,20 @@ class FuseMount {
   static Result<void> forget(KeptLink& link);
 
   int device() const { return x_device.get(); }
-  // Made by an earlier worker.
-  bool inherited() const { return x_inherited; }
+  int root() const { return x_root.get(); }
 
   // For the kernel's mount options, in this process.
   std::string path_of(uint32_t segment) const;
-  // Blocks until the door has answered: never on the loop thread.
+  // Blocks until the door has answered, and no signal ends it: in a process of its own only.
   Result<UniqueFd> open_segment(uint32_t segment) const;
 
  private:
-  FuseMount(UniqueFd device, UniqueFd root, bool inherited)
-      : x_device(std::move(device)), x_root(std::move(root)), x_inherited(inherited) {}
+  FuseMount(UniqueFd device, UniqueFd root)
+      : x_device(std::move(device)), x_root(std::move(root)) {}
   static Result<FuseMount> make();
 
   UniqueFd x_device;
   UniqueFd x_root;
-  bool x_inherited;
 };
 
 // A connected /dev/fuse.

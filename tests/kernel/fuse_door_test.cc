@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "doors/erofs_mount.h"
 #include "doors/fuse_protocol.h"
 #include "kernel/door_rig.h"
 
@@ -227,6 +229,56 @@ TEST_F(FuseDoorTest, NumberUsedAgainShowsTheNewFile) {
   rig.on_loop([&] { EXPECT_TRUE(rig.door->attach(5, fd.get(), path).ok()); });
   rig.mount();
   EXPECT_EQ(read_pattern(rig.path("data"), 6, 0, kMiB), Read::kRight);
+}
+
+// A worker with a thread inside the kernel that waits for the door cannot end, and so would never
+// be replaced by the one that answers.
+bool ends_when_killed(pid_t child) {
+  kill(child, SIGKILL);
+  const auto deadline = steady_clock::now() + milliseconds(1000);
+  while (waitpid(child, nullptr, WNOHANG) != child) {
+    if (steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  return true;
+}
+
+TEST_F(FuseDoorTest, WorkerThatUnmountsUnderUnansweredReadsCanBeKilled) {
+  DoorRig rig(one_file(), RigDoor::kFuse);
+  rig.all();
+  rig.filler->delay_us = 3000000;
+  const pid_t reader = fork_reader(rig.path("data"), 5, 0);
+  while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
+  ASSERT_TRUE(ends_when_killed(reader));
+  const std::string target = rig.image.mount_point();
+  const pid_t worker = fork();
+  if (worker == 0) {
+    (void)dedup::unmount(target);
+    _exit(0);
+  }
+  // It leaves the tree at once, then waits.
+  while (mount_points()->contains(target)) std::this_thread::sleep_for(milliseconds(1));
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(waitpid(worker, nullptr, WNOHANG), 0);
+  EXPECT_TRUE(ends_when_killed(worker));
+}
+
+TEST_F(FuseDoorTest, WorkerWhoseMountWaitsForTheDoorCanBeKilled) {
+  DoorRig rig(one_file(), RigDoor::kFuse);
+  rig.all();
+  rig.mounted.reset();
+  rig.replace_door();  // nobody answers yet
+  const pid_t worker = fork();
+  if (worker == 0) _exit(rig.try_mount().ok() ? 0 : 1);
+  FuseSlot& slot = rig.link->fuse_journal()[0];
+  while (read_into(slot, rig.link->kept_device(kKeptFuse)).opcode != FUSE_LOOKUP) slot = {};
+  EXPECT_TRUE(ends_when_killed(worker));
+  rig.attach_all();
+  rig.replace_door();
+  rig.attach_all();
+  rig.start();
+  rig.mount();
+  EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, kMiB), Read::kRight);
 }
 
 size_t busy_loops() {

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <csignal>
 
+#include "doors/erofs_mount.h"
 #include "doors/kept_link.h"
-#include "kernel/erofs_mount.h"
 #include "kernel/fake_filler.h"
 #include "kernel/storm_board.h"
 
@@ -51,7 +51,8 @@ class StormWorker {
     if (first) CO_TRY(co_await mount(*door));
     ++x_board.workers_ready;
     co_await wait_for_stop(*door);
-    co_await x_workers.run(Priority::kOnDemand, [&] { unmount(x_image.mount_point()); });
+    co_await x_workers.run(Priority::kOnDemand,
+                           [&] { (void)dedup::unmount(x_image.mount_point()); });
     co_await door->stop();
     co_return Result<void>();
   }
