@@ -11,8 +11,8 @@ packages=(
   libssl-dev liburing-dev libzstd-dev nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
   bpftool clang-14
   # tests
-  clang-format-14 libclang-rt-14-dev libbenchmark-dev libgmock-dev libgtest-dev libarchive-dev
-  acl attr bats bc curl erofs-utils hyperfine iproute2 jq libcap2-bin openssl procps python3 shellcheck sqlite3 time util-linux xxd
+  clang-format-14 libclang-rt-14-dev libbenchmark-dev libfuse3-dev libgmock-dev libgtest-dev libarchive-dev
+  acl attr bats bc btrfs-progs curl erofs-utils hyperfine iproute2 jq libcap2-bin openssl procps python3 shellcheck sqlite3 time util-linux xfsprogs xxd
   golang-go golang-github-containerd-containerd-dev
   # containers: run them, build images, convert images (stargz-snapshotter is ctr-remote)
   buildah ca-certificates containerd docker-registry mmdebstrap pigz runc skopeo stargz-snapshotter zstd

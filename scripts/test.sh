@@ -5,7 +5,7 @@ REPO=$(cd "$(dirname "$0")/.." && pwd)
 cd "$REPO" || exit 1
 . scripts/lib/say.sh
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
-stages=(setup style build unit fuzz suite e2e)
+stages=(setup style build unit fuzz suite doors e2e)
 
 usage() {
   cat <<EOF
@@ -17,6 +17,7 @@ Stages, in order:
   unit    unit, kernel and command-line tests under the sanitizers
   fuzz    every fuzz target for \$FUZZ_SECONDS (60) seconds
   suite   containerd's snapshotter suite
+  doors   the conformance suite of the doors, for every door that works here, on ext4, xfs and btrfs
   e2e     tests/e2e/*.sh and the quickstart: real containerd, registry, mounts
 Logs lie in build/test-logs. Exit status 0: nothing failed. A test whose kernel feature is absent is skipped by name.
 EOF
@@ -62,7 +63,7 @@ stage_style() {
 
 build() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
 stage_build() {
-  step "build release" build release --target dedupd dedupctl dedup-snapshotter || return
+  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync || return
   step "build dev" build dev || return
   step "build fuzz" build fuzz
 }
@@ -115,6 +116,8 @@ fuzz_result() {
 }
 
 stage_suite() { step "containerd suite" tests/conformance/containerd-suite/run.sh build/release; }
+
+stage_doors() { step "door conformance" tests/conformance/doors/run.sh build/release; }
 
 stage_e2e() {
   local script

@@ -153,7 +153,7 @@ Result<std::unique_ptr<KeptLink>> KeptLink::standalone() {
   std::vector<UniqueFd> groups;
   for (int32_t& number : mapping.header().group_fd) {
     auto group = make_fanotify_group();
-    if (!group.ok()) break;
+    if (!group.ok()) break;  // the fanotify door refuses then; others need no groups
     number = group->get();
     groups.push_back(std::move(*group));
   }

@@ -21,7 +21,7 @@ class KeptLink {
   // had read, before anything else opens (and later closes) an fd with such a number.
   //   errors  kNotFound when not started by a keeper.
   static Result<std::unique_ptr<KeptLink>> from_environment();
-  // Makes groups itself; without fanotify they are -1.
+  // Makes groups itself, where the kernel has them.
   static Result<std::unique_ptr<KeptLink>> standalone();
   virtual ~KeptLink() = default;
 

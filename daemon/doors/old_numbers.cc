@@ -1,8 +1,10 @@
 #include "doors/old_numbers.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "doors/fanotify_event.h"
@@ -13,9 +15,12 @@ namespace dedup {
 Result<OldNumbers> OldNumbers::open() {
   OldNumbers numbers;
   // High, so that it does not itself sit on an old number.
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const int high = static_cast<int>(std::min<rlim_t>(512, limit.rlim_cur / 2));
   const UniqueFd low(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!low.valid()) return errno_error(errno, "/dev/null");
-  numbers.x_placeholder = UniqueFd(fcntl(low.get(), F_DUPFD_CLOEXEC, 512));
+  numbers.x_placeholder = UniqueFd(fcntl(low.get(), F_DUPFD_CLOEXEC, high));
   if (!numbers.x_placeholder.valid()) return errno_error(errno, "placeholder fd");
   return numbers;
 }

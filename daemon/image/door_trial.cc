@@ -45,7 +45,9 @@ PlacedLayer trial_layer() {
   return {std::move(index), std::move(slots)};
 }
 
-Result<void> read_back(const std::string& path) {
+}  // namespace
+
+Result<void> DoorTrial::read_back(const std::string& path) {
   TRY(fd, open_file(path, O_RDONLY));
   Page page;
   const ssize_t got = ::pread(fd.get(), page.data(), page.size(), 0);
@@ -56,56 +58,53 @@ Result<void> read_back(const std::string& path) {
   return {};
 }
 
-}  // namespace
-
 DoorTrial::DoorTrial(Workers& workers, std::string directory)
     : x_workers(workers), x_directory(std::move(directory) + "/trial") {}
 
 Result<void> DoorTrial::fill() {
   if (x_filled) return {};
-  TRY(write_exactly(x_segment.get(), trial_page(), 0, x_directory + "/segment"));
+  TRY(write_exactly(x_segment.get(), trial_page(), 0, segment_path()));
   x_filled = true;
   return {};
 }
 
 Result<void> DoorTrial::create() {
-  // A daemon that died in its trial has left the mount.
-  (void)unmount_lazily(x_directory + "/mnt");
-  std::error_code ignored;
-  std::filesystem::remove_all(x_directory, ignored);
-  TRY(make_directories(x_directory + "/mnt"));
-  TRY(segment, open_file(x_directory + "/segment", O_RDWR | O_CREAT | O_EXCL));
+  remove();
+  x_filled = false;
+  TRY(make_directories(mountpoint()));
+  TRY(segment, open_file(segment_path(), O_RDWR | O_CREAT | O_EXCL));
   if (::ftruncate(segment.get(), kPoolBlockBytes) != 0)
-    return errno_error(errno, "size of " + x_directory + "/segment");
+    return errno_error(errno, "size of " + segment_path());
   x_segment = std::move(segment);
-  const auto image =
-      build_metadata_image({trial_layer()}, Whiteouts::kApply, Digest{},
-                           {{kSegment, kPoolBlockBytes}}, x_directory + "/image.erofs");
+  const auto image = build_metadata_image({trial_layer()}, Whiteouts::kApply, Digest{},
+                                          {{kSegment, kPoolBlockBytes}}, image_path());
   return image.ok() ? Result<void>() : image.error();
 }
 
+void DoorTrial::remove() {
+  (void)unmount_lazily(mountpoint());  // left by a daemon that died in its trial
+  std::error_code ignored;
+  std::filesystem::remove_all(x_directory, ignored);
+  x_segment.reset();
+}
+
 Task<Result<void>> DoorTrial::run(Door& door) {
-  x_filled = false;
   CO_TRY(co_await x_workers.run(Priority::kOnDemand, [this] { return create(); }));
-  CO_TRY(door.attach(kSegment, x_segment.get(), x_directory + "/segment"));
+  CO_TRY(door.attach(kSegment, x_segment.get(), segment_path()));
   auto outcome = co_await mount_and_read(door);
   auto detached = door.detach(kSegment);
   if (outcome.ok()) outcome = std::move(detached);
-  co_await x_workers.run(Priority::kOnDemand, [this] {
-    std::error_code ignored;
-    std::filesystem::remove_all(x_directory, ignored);
-  });
-  x_segment.reset();
+  co_await x_workers.run(Priority::kOnDemand, [this] { remove(); });
   co_return outcome;
 }
 
 Task<Result<void>> DoorTrial::mount_and_read(Door& door) {
   DoorMount mount{"trial-" + std::to_string(::getpid()),
-                  x_directory + "/image.erofs",
-                  {{kSegment, x_directory + "/segment", false}},
-                  x_directory + "/mnt"};
+                  image_path(),
+                  {{kSegment, segment_path(), false}},
+                  mountpoint()};
   CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&] { return door.mount(mount); }));
-  const std::string path = mount.mountpoint + "/page";
+  const std::string path = page_path();
   auto outcome = co_await door.probe(path, 0, kSegment, 0);
   if (outcome.ok()) {
     outcome = co_await x_workers.run(Priority::kOnDemand, [&] { return read_back(path); });

@@ -19,6 +19,15 @@ class DoorTrial {
   // directory: of the daemon; the trial lives in `trial/` below it and is removed at the end.
   DoorTrial(Workers& workers, std::string directory);
 
+  // The pieces of run(), for those who want to mount the image without a door. Blocking.
+  Result<void> create();
+  void remove();
+  static Result<void> read_back(const std::string& page);  // the page must be what fill() writes
+  std::string image_path() const { return x_directory + "/image.erofs"; }
+  std::string segment_path() const { return x_directory + "/segment"; }
+  std::string mountpoint() const { return x_directory + "/mnt"; }
+  std::string page_path() const { return mountpoint() + "/page"; }
+
   // The filler's part for kSegment.
   bool present() const { return x_filled; }
   Result<void> fill();
@@ -28,7 +37,6 @@ class DoorTrial {
   Task<Result<void>> run(Door& door);
 
  private:
-  Result<void> create();
   Task<Result<void>> mount_and_read(Door& door);
 
   Workers& x_workers;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes an OCI layout directory with one image of one layer: eStargz, gzip or plain tar, made from deterministic files.
 
-    estargz-blob.py [--form estargz|gzip|tar] [--files N] [--bytes SIZE] [--chunk SIZE] [--seed N] [--tag TAG] [--lie LIE] LAYOUT
+    estargz-blob.py [--form estargz|gzip|tar] [--files N] [--bytes SIZE] [--chunk SIZE] [--seed N] [--tag TAG] [--lie LIE]
+                    [--program FILE] LAYOUT
 
 File N is d<N/1000>/f<N>; its content are little-endian 8-byte words (seed << 48 | N << 32 | word number), so that every word
 tells where it belongs (content() below; verify-readers.py relies on it). Prints one JSON object: manifest, layer, diff_id,
@@ -94,10 +95,14 @@ class Blob:
         self._store(data)
 
 
+def mode_of(kind, name):
+    return 0o755 if kind == DIR or name == "program" else 0o644
+
+
 def header(kind, name, link, size):
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size, info.mtime = kind, link, size, MTIME
-    info.mode = 0o755 if kind == DIR else 0o644
+    info.mode = mode_of(kind, name)
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
@@ -112,6 +117,10 @@ def layer_entries(options):
             yield DIR, os.path.dirname(file_name(number)), "", 0, None
         yield (REG, file_name(number), "", options.bytes,
                lambda offset, length, n=number: content(options.seed, n, offset, length))
+    if options.program:
+        with open(options.program, "rb") as file:
+            text = file.read()
+        yield REG, "program", "", len(text), lambda offset, length: text[offset:offset + length]
     if options.lie == "bomb":
         yield REG, "bomb", "", options.bomb, lambda offset, length: bytes(length)
     for kind, name, link, data in EXTRA.get(options.lie, ()):
@@ -128,7 +137,7 @@ def write_layer(blob, options):
         entries = layer_entries(options)
     for kind, name, link, size, read in entries:
         blob.add(header(kind, name, link, size))
-        entry = {"name": name + "/" * (kind == DIR), "type": TYPES[kind], "modtime": RFC_MTIME, "mode": 0o755 if kind == DIR else 0o644}
+        entry = {"name": name + "/" * (kind == DIR), "type": TYPES[kind], "modtime": RFC_MTIME, "mode": mode_of(kind, name)}
         if link:
             entry["linkName"] = link
         if size:
@@ -267,6 +276,7 @@ def main():
     parser.add_argument("--tag", default="latest")
     parser.add_argument("--bomb", type=int, default=256 * MIB, help="zeros of the bombs: in a file, or after the last entry")
     parser.add_argument("--lie", choices=LIES, metavar="LIE", help=", ".join(LIES))
+    parser.add_argument("--program", help="its content becomes the file `program`, executable")
     parser.add_argument("layout")
     print(json.dumps(write_layout(parser.parse_args())))
 

@@ -9,6 +9,8 @@ Serves DIRECTORY/NAME, OCI layout directories, as repositories NAME; by tag (ind
 No such file, or an empty one: all is well. Faults:
 
     status N        answers with status N; 429 and 503 may be given as N:SECONDS of Retry-After
+    sometimes N     answers N percent of the requests with status 500
+    slow MS         answers MS milliseconds later
     hang            accepts the request and never answers
     hang-body       sends half of the body, then nothing
     cut             sends half of the body and closes
@@ -21,6 +23,7 @@ import argparse
 import http.server
 import json
 import os
+import random
 import re
 import threading
 
@@ -98,6 +101,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if status == "401":
                 headers.append(("WWW-Authenticate", 'Basic realm="closed"'))
             return self.answer(int(status), b'{"errors":[{"code":"DENIED","message":"as ordered"}]}', headers)
+        if fault == "sometimes" and random.random() < int(argument) / 100:
+            return self.answer(500, b'{"errors":[{"code":"UNKNOWN","message":"as ordered"}]}')
+        if fault == "slow":
+            STOP.wait(int(argument) / 1000)
         if fault == "hang":
             STOP.wait()
             return None
