@@ -19,6 +19,7 @@ namespace dedup {
 Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices,
                          const std::string& mountpoint, bool directio);
 Result<void> bind_read_only(const std::string& source, const std::string& target);
+// Both in a process of their own (own_process.h).
 // errors  kExists: busy; kNotFound: not a mount point.
 Result<void> unmount(const std::string& mountpoint);
 // MNT_DETACH: gone from the tree at once, really when its last user is.

@@ -50,6 +50,7 @@ class KeeperLink final : public KeptLink {
 
   KeptHeader& header() override { return x_mapping.header(); }
   std::span<JournalSlot> journal(uint32_t group) override { return x_mapping.journal(group); }
+  std::span<FuseSlot> fuse_journal() override { return x_mapping.fuse_journal(); }
 
   Result<void> keep(uint32_t segment, int fd) override {
     TRY(x_channel.request(KeptAction::kKeep, segment, fd));
@@ -115,6 +116,7 @@ class StandaloneLink final : public KeptLink {
 
   KeptHeader& header() override { return x_mapping.header(); }
   std::span<JournalSlot> journal(uint32_t group) override { return x_mapping.journal(group); }
+  std::span<FuseSlot> fuse_journal() override { return x_mapping.fuse_journal(); }
 
   Result<void> keep(uint32_t segment, int fd) override {
     for (const auto& kept : x_kept) {

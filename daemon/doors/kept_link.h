@@ -27,9 +27,10 @@ class KeptLink {
 
   virtual KeptHeader& header() = 0;
   virtual std::span<JournalSlot> journal(uint32_t group) = 0;  // kSlotsPerGroup slots
+  virtual std::span<FuseSlot> fuse_journal() = 0;              // kFuseSlots slots
 
-  // Hands the keeper a dup of `fd` for `segment`; returns once it is safe with the keeper. Call
-  // before the first mark.
+  // Hands the keeper a dup of `fd` for `segment` (or under the key of a device, kept_state.h);
+  // returns once it is safe with the keeper. Of a segment, call before the first mark.
   virtual Result<void> keep(uint32_t segment, int fd) = 0;
   virtual Result<void> drop(uint32_t segment) = 0;
   struct Kept {

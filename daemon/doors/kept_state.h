@@ -3,11 +3,11 @@
 // next worker and the next keeper, which puts the fds under the same numbers into its own table. No
 // pointers inside: it is mapped at any address.
 //
-//   layout   KeptHeader | KeptSegment[kMaxKeptSegments] | JournalSlot[group_count][kSlotsPerGroup]
-//   source   kernel-facing rules: fanotify(7), Linux 6.14+ FAN_PRE_ACCESS. The read(2) buffer of
-//   the fanotify group IS the
-//            journal: a record written after read() would have a hole in which an event is lost and
-//            its reader stuck.
+//   layout   KeptHeader | KeptSegment[kMaxKeptSegments] |
+//            JournalSlot[group_count][kSlotsPerGroup] | FuseSlot[kFuseSlots]
+//   source   kernel-facing rules: fanotify(7), Linux 6.14+ FAN_PRE_ACCESS; fuse(4). The read(2)
+//            buffer of a fanotify group, and of /dev/fuse, IS the journal: a record written after
+//            read() would have a hole in which a request is lost and its reader stuck.
 #pragma once
 
 #include <array>
@@ -20,11 +20,13 @@ namespace dedup {
 inline constexpr uint32_t kGroupCount = 16;  // blocked readers of one group do not slow another
 inline constexpr uint32_t kSlotsPerGroup = 2048;  // events read and not yet answered
 inline constexpr uint32_t kMaxKeptSegments = 8192;
+inline constexpr uint32_t kFuseSlots = 4096;  // FUSE requests read and not yet answered
 
 // Device fds are kept in the same table, under numbers that no segment has.
 inline constexpr uint32_t kFirstKeptDevice = 0xFFFF0000;
 inline constexpr uint32_t kKeptFuse = kFirstKeptDevice;            // /dev/fuse of the mount
 inline constexpr uint32_t kKeptCachefiles = kFirstKeptDevice + 1;  // /dev/cachefiles, bound
+inline constexpr uint32_t kKeptFuseRoot = kFirstKeptDevice + 2;    // root of the FUSE mount
 
 // A process, told apart from a later one with the same pid. Written with record(), process_id.h.
 struct KeptProcess {
@@ -70,5 +72,12 @@ struct alignas(64) JournalSlot {
   uint32_t reserved = 0;
 };
 static_assert(sizeof(JournalSlot) == 64);
+
+// One FUSE request between read(2) and its answer, as the kernel wrote it; what does not fit is not
+// needed. Length 0 = free. A READ has 80 bytes, the longest that matters, INIT, 104.
+struct alignas(64) FuseSlot {
+  std::array<std::byte, 128> request{};
+};
+static_assert(sizeof(FuseSlot) == 128);
 
 }  // namespace dedup

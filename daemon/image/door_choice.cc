@@ -1,6 +1,7 @@
 #include "image/door_choice.h"
 
 #include "doors/fanotify_door.h"
+#include "doors/fuse_door.h"
 
 namespace dedup {
 namespace {
@@ -28,8 +29,9 @@ Result<std::unique_ptr<Door>> open_door(DoorKind kind, const DoorContext& contex
   switch (kind) {
     case DoorKind::kFanotify:
       return FanotifyDoor::open(context);
-    case DoorKind::kCachefiles:
     case DoorKind::kFuse:
+      return FuseDoor::open(context);
+    case DoorKind::kCachefiles:
       break;
   }
   return make_error(Errc::kUnsupported, "not built yet");

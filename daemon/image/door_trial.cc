@@ -82,6 +82,7 @@ Result<void> DoorTrial::create() {
 }
 
 void DoorTrial::remove() {
+  (void)unmount_lazily(mountpoint());  // left by a daemon that died in its trial
   std::error_code ignored;
   std::filesystem::remove_all(x_directory, ignored);
   x_segment.reset();
