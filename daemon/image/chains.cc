@@ -5,11 +5,18 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "doors/erofs_mount.h"
 #include "pool/files.h"
 
 namespace dedup {
+namespace {
+
+constexpr int kCloseAttempts = 20;
+constexpr std::chrono::milliseconds kClosePause{10};
+
+}  // namespace
 
 Chains::Chains(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store, Door& door,
                ChainOptions options)
@@ -243,8 +250,16 @@ Task<void> Chains::unmount_chain(Digest chain) {
   const std::string image = image_path(chain);
   const bool in_use = co_await x_workers.run(Priority::kOnDemand, [&] {
     auto outcome = unmount(target);
-    const bool busy = !outcome.ok() && outcome.error().code == Errc::kExists;
-    return busy || metadata_image_in_use(image);
+    if (!outcome.ok()) {
+      return outcome.error().code == Errc::kExists || metadata_image_in_use(image);
+    }
+    // fscache closes the file only after umount(2) has returned.
+    bool open = metadata_image_in_use(image);
+    for (int i = 0; open && x_door.fails_closed() && i < kCloseAttempts; ++i) {
+      std::this_thread::sleep_for(kClosePause);
+      open = metadata_image_in_use(image);
+    }
+    return open;
   });
   const auto live = x_live.find(chain);
   if (live == x_live.end()) co_return;
@@ -254,7 +269,7 @@ Task<void> Chains::unmount_chain(Digest chain) {
   const auto segments = live->second.record.segments;
   x_live.erase(live);
   detach_unused(segments);
-  ::unlink(image.c_str());
+  remove_metadata_image(image);
   ::rmdir(target.c_str());
 }
 

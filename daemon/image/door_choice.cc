@@ -1,5 +1,6 @@
 #include "image/door_choice.h"
 
+#include "doors/cachefiles_door.h"
 #include "doors/fanotify_door.h"
 
 namespace dedup {
@@ -29,6 +30,7 @@ Result<std::unique_ptr<Door>> open_door(DoorKind kind, const DoorContext& contex
     case DoorKind::kFanotify:
       return FanotifyDoor::open(context);
     case DoorKind::kCachefiles:
+      return CachefilesDoor::open(context);
     case DoorKind::kFuse:
       break;
   }
