@@ -2,38 +2,19 @@
 
 #include <fcntl.h>
 #include <sys/mount.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
 #include <sstream>
 
-#include "base/unique_fd.h"
+#include "doors/fs_context.h"
 
 namespace dedup {
 namespace {
 
-// The mount API of Linux 5.2; glibc 2.36 wraps it, older ones do not.
-constexpr unsigned kSetFlag = 0;
-constexpr unsigned kSetString = 1;
-constexpr unsigned kCreate = 6;
-constexpr unsigned kMoveFromEmptyPath = 4;
-constexpr unsigned kMountReadOnly = 1;
-
-int configure(int fs, unsigned command, const char* key, const char* value) {
-  return static_cast<int>(::syscall(SYS_fsconfig, fs, command, key, value, 0));
-}
-
-// The kernel's last message for this fs context ("e erofs: ..."), or "".
-std::string kernel_message(int fs) {
-  char text[512];
-  const ssize_t length = ::read(fs, text, sizeof(text));
-  return length <= 2 ? std::string() : std::string(text + 2, static_cast<size_t>(length) - 2);
-}
-
-Error mount_error(int fs, int number, const std::string& image) {
-  const std::string message = kernel_message(fs);
+Error mount_error(const FsContext& fs, int number, const std::string& image) {
+  const std::string message = fs.message();
   Error error =
       errno_error(number, "mount " + image + (message.empty() ? "" : " (" + message + ")"));
   if (number == ENODEV || number == EOPNOTSUPP || number == ENOTBLK) {
@@ -63,28 +44,24 @@ std::string unescape(const std::string& text) {
 
 Result<void> mount_erofs(const std::string& image, const std::vector<std::string>& devices,
                          const std::string& mountpoint, bool directio) {
-  const UniqueFd fs(static_cast<int>(::syscall(SYS_fsopen, "erofs", 1 /* FSOPEN_CLOEXEC */)));
+  FsContext fs("erofs");
   if (!fs.valid()) {
     Error error = errno_error(errno, "open the erofs file system type");
     error.code = Errc::kUnsupported;
     return error;
   }
-  bool failed = configure(fs.get(), kSetFlag, "ro", nullptr) != 0 ||
-                configure(fs.get(), kSetString, "source", image.c_str()) != 0;
+  int number = fs.set("ro");
+  if (number == 0) number = fs.set("source", image);
   for (const std::string& device : devices) {
-    failed = failed || configure(fs.get(), kSetString, "device", device.c_str()) != 0;
+    if (number == 0) number = fs.set("device", device);
   }
-  if (directio) failed = failed || configure(fs.get(), kSetFlag, "directio", nullptr) != 0;
-  if (failed || configure(fs.get(), kCreate, nullptr, nullptr) != 0)
-    return mount_error(fs.get(), errno, image);
-  const UniqueFd mounted(
-      static_cast<int>(::syscall(SYS_fsmount, fs.get(), 1 /* FSMOUNT_CLOEXEC */, kMountReadOnly)));
-  if (!mounted.valid()) return mount_error(fs.get(), errno, image);
-  if (::syscall(SYS_move_mount, mounted.get(), "", AT_FDCWD, mountpoint.c_str(),
-                kMoveFromEmptyPath) != 0) {
-    return errno_error(errno, "mount at " + mountpoint);
-  }
-  return {};
+  if (number == 0 && directio) number = fs.set("directio");
+  if (number == 0) number = fs.create();
+  if (number != 0) return mount_error(fs, number, image);
+  const UniqueFd mounted = fs.mount(kMountReadOnly);
+  if (!mounted.valid()) return mount_error(fs, errno, image);
+  number = attach_mount(mounted.get(), mountpoint);
+  return number == 0 ? Result<void>() : errno_error(number, "mount at " + mountpoint);
 }
 
 Result<void> bind_read_only(const std::string& source, const std::string& target) {

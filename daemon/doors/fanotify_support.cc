@@ -1,54 +1,19 @@
 // FanotifyDoor::supported: asks the kernel itself, feature by feature.
-#include <fcntl.h>
-#include <linux/mount.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cerrno>
-#include <cstdlib>
 #include <vector>
 
+#include "doors/erofs_support.h"
 #include "doors/fanotify_door.h"
 #include "doors/fanotify_group.h"
 
 namespace dedup {
 namespace {
 
-// A file in `directory` that ends with this object.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& directory) : x_path(directory + "/door-probe-XXXXXX") {
-    x_fd = UniqueFd(mkostemp(x_path.data(), O_CLOEXEC));
-  }
-  ~TemporaryFile() {
-    if (x_fd.valid()) unlink(x_path.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  int fd() const { return x_fd.get(); }
-  const std::string& path() const { return x_path; }
-
- private:
-  std::string x_path;
-  UniqueFd x_fd;
-};
-
-// What is missing for an EROFS mount whose image is a regular file; empty: nothing. fsopen loads
-// the module where there is one. An empty file is refused as not EROFS (EINVAL) where file-backed
-// mounts are built in, and as not a block device (ENOTBLK) where they are not.
+// What is missing for an EROFS mount whose image is a regular file; empty: nothing.
 std::string missing_erofs(const std::string& path) {
-  const UniqueFd context(static_cast<int>(syscall(SYS_fsopen, "erofs", FSOPEN_CLOEXEC)));
-  if (!context.valid()) {
-    if (errno == ENODEV) return "CONFIG_EROFS_FS";
-    return errno_error(errno, "fsopen of erofs").to_string();
-  }
-  if (syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, "source", path.c_str(), 0) != 0) {
-    return errno_error(errno, "fsconfig of erofs").to_string();
-  }
-  syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_FLAG, "ro", nullptr, 0);
-  if (syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0)
-    return {};
-  return errno == ENOTBLK ? "CONFIG_EROFS_FS_BACKED_BY_FILE" : "";
+  const auto backing = erofs_backing(path);
+  if (!backing.ok()) return backing.error().context;
+  return *backing == ErofsBacking::kFile ? "" : "CONFIG_EROFS_FS_BACKED_BY_FILE";
 }
 
 }  // namespace

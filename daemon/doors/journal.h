@@ -1,6 +1,7 @@
-// Journal: which slots of one group's journal are free. A slot is taken before read(2), is the
-// buffer of that read, and is given back after the answer; a slot whose event_len is not zero when
-// the journal is made is an event of a dead worker and counts as taken. Loop thread.
+// SlotJournal: which slots of a kept journal are free. A slot is taken before read(2), is the
+// buffer of that read, and is given back after the answer. Every message of the kernels' doors
+// begins with its length in 4 bytes: a slot where they are not zero when the journal is made is a
+// request of a dead worker and counts as taken. Loop thread.
 #pragma once
 
 #include <cstddef>
@@ -11,19 +12,23 @@
 
 namespace dedup {
 
-class Journal {
+template <typename Slot>
+class SlotJournal {
  public:
   // slots: borrowed from the KeptLink.
-  explicit Journal(std::span<JournalSlot> slots);
+  explicit SlotJournal(std::span<Slot> slots);
 
-  JournalSlot* take();                // zeroed; null when none is free
-  void give_back(JournalSlot* slot);  // zeroes it, event_len first
+  Slot* take();                // zeroed; null when none is free
+  void give_back(Slot* slot);  // zeroes it, length first
   size_t free_slots() const { return x_free.size(); }
 
-  static bool in_use(const JournalSlot& slot);
+  static bool in_use(const Slot& slot);
 
  private:
-  std::vector<JournalSlot*> x_free;
+  std::vector<Slot*> x_free;
 };
+
+using Journal = SlotJournal<JournalSlot>;
+using FuseJournal = SlotJournal<FuseSlot>;
 
 }  // namespace dedup

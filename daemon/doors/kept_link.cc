@@ -37,6 +37,7 @@ class KeeperLink final : public KeptLink {
 
   KeptHeader& header() override { return x_mapping.header(); }
   std::span<JournalSlot> journal(uint32_t group) override { return x_mapping.journal(group); }
+  std::span<FuseSlot> fuse_journal() override { return x_mapping.fuse_journal(); }
 
   Result<void> keep(uint32_t segment, int fd) override {
     return x_channel.request(KeptAction::kKeep, segment, fd);
@@ -85,6 +86,7 @@ class StandaloneLink final : public KeptLink {
 
   KeptHeader& header() override { return x_mapping.header(); }
   std::span<JournalSlot> journal(uint32_t group) override { return x_mapping.journal(group); }
+  std::span<FuseSlot> fuse_journal() override { return x_mapping.fuse_journal(); }
 
   Result<void> keep(uint32_t segment, int fd) override {
     for (const auto& kept : x_kept) {
@@ -150,9 +152,10 @@ Result<std::unique_ptr<KeptLink>> KeptLink::standalone() {
   TRY(mapping, KeptMapping::create());
   std::vector<UniqueFd> groups;
   for (int32_t& number : mapping.header().group_fd) {
-    TRY(group, make_fanotify_group());
-    number = group.get();
-    groups.push_back(std::move(group));
+    auto group = make_fanotify_group();
+    if (!group.ok()) break;
+    number = group->get();
+    groups.push_back(std::move(*group));
   }
   return std::unique_ptr<KeptLink>(
       std::make_unique<StandaloneLink>(std::move(mapping), std::move(groups)));

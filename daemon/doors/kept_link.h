@@ -21,15 +21,16 @@ class KeptLink {
   // had read, before anything else opens (and later closes) an fd with such a number.
   //   errors  kNotFound when not started by a keeper.
   static Result<std::unique_ptr<KeptLink>> from_environment();
-  static Result<std::unique_ptr<KeptLink>>
-  standalone();  // makes groups itself; kUnsupported without fanotify
+  // Makes groups itself; without fanotify they are -1.
+  static Result<std::unique_ptr<KeptLink>> standalone();
   virtual ~KeptLink() = default;
 
   virtual KeptHeader& header() = 0;
   virtual std::span<JournalSlot> journal(uint32_t group) = 0;  // kSlotsPerGroup slots
+  virtual std::span<FuseSlot> fuse_journal() = 0;              // kFuseSlots slots
 
-  // Hands the keeper a dup of `fd` for `segment`; returns once it is safe with the keeper. Call
-  // before the first mark.
+  // Hands the keeper a dup of `fd` for `segment` (or under the key of a device, kept_state.h);
+  // returns once it is safe with the keeper. Of a segment, call before the first mark.
   virtual Result<void> keep(uint32_t segment, int fd) = 0;
   virtual Result<void> drop(uint32_t segment) = 0;
   struct Kept {

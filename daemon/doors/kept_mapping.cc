@@ -14,12 +14,14 @@ namespace dedup {
 namespace {
 
 constexpr uint64_t kMagic = 0x5450454b50444544;  // "DEDPKEPT"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 constexpr size_t kSegmentsOffset = round_up(sizeof(KeptHeader), alignof(JournalSlot));
 constexpr size_t kJournalOffset =
     round_up(kSegmentsOffset + sizeof(KeptSegment) * kMaxKeptSegments, alignof(JournalSlot));
-constexpr size_t kStateBytes = kJournalOffset + sizeof(JournalSlot) * kSlotsPerGroup * kGroupCount;
+constexpr size_t kFuseOffset = kJournalOffset + sizeof(JournalSlot) * kSlotsPerGroup * kGroupCount;
+constexpr size_t kStateBytes = kFuseOffset + sizeof(FuseSlot) * kFuseSlots;
+static_assert(kFuseOffset % alignof(FuseSlot) == 0);
 
 }  // namespace
 
@@ -38,6 +40,7 @@ Result<KeptMapping> KeptMapping::create() {
   for (uint32_t group = 0; group < kGroupCount; ++group) {
     for (JournalSlot& slot : mapping.journal(group)) std::construct_at(&slot);
   }
+  for (FuseSlot& slot : mapping.fuse_journal()) std::construct_at(&slot);
   header->magic = kMagic;
   return mapping;
 }
@@ -83,6 +86,10 @@ std::span<JournalSlot> KeptMapping::journal(uint32_t group) const {
   assert(group < kGroupCount);
   auto* first = reinterpret_cast<JournalSlot*>(x_memory + kJournalOffset);
   return {first + size_t{group} * kSlotsPerGroup, kSlotsPerGroup};
+}
+
+std::span<FuseSlot> KeptMapping::fuse_journal() const {
+  return {reinterpret_cast<FuseSlot*>(x_memory + kFuseOffset), kFuseSlots};
 }
 
 }  // namespace dedup

@@ -28,6 +28,7 @@ class KeptMapping {
   KeptHeader& header() const;
   std::span<KeptSegment> segments() const;               // kMaxKeptSegments
   std::span<JournalSlot> journal(uint32_t group) const;  // kSlotsPerGroup
+  std::span<FuseSlot> fuse_journal() const;              // kFuseSlots
 
  private:
   KeptMapping(UniqueFd fd, std::byte* memory) : x_fd(std::move(fd)), x_memory(memory) {}

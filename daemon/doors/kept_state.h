@@ -2,11 +2,11 @@
 // keeper both see. Written by whoever the comment at the field names; read by the next worker. No
 // pointers inside: it is mapped at any address.
 //
-//   layout   KeptHeader | KeptSegment[kMaxKeptSegments] | JournalSlot[group_count][kSlotsPerGroup]
-//   source   kernel-facing rules: fanotify(7), Linux 6.14+ FAN_PRE_ACCESS. The read(2) buffer of
-//   the fanotify group IS the
-//            journal: a record written after read() would have a hole in which an event is lost and
-//            its reader stuck.
+//   layout   KeptHeader | KeptSegment[kMaxKeptSegments] |
+//            JournalSlot[group_count][kSlotsPerGroup] | FuseSlot[kFuseSlots]
+//   source   kernel-facing rules: fanotify(7), Linux 6.14+ FAN_PRE_ACCESS; fuse(4). The read(2)
+//            buffer of a fanotify group, and of /dev/fuse, IS the journal: a record written after
+//            read() would have a hole in which a request is lost and its reader stuck.
 #pragma once
 
 #include <array>
@@ -19,11 +19,13 @@ namespace dedup {
 inline constexpr uint32_t kGroupCount = 16;  // blocked readers of one group do not slow another
 inline constexpr uint32_t kSlotsPerGroup = 2048;  // events read and not yet answered
 inline constexpr uint32_t kMaxKeptSegments = 8192;
+inline constexpr uint32_t kFuseSlots = 4096;  // FUSE requests read and not yet answered
 
 // Device fds are kept in the same table, under numbers that no segment has.
 inline constexpr uint32_t kFirstKeptDevice = 0xFFFF0000;
 inline constexpr uint32_t kKeptFuse = kFirstKeptDevice;            // /dev/fuse of the mount
 inline constexpr uint32_t kKeptCachefiles = kFirstKeptDevice + 1;  // /dev/cachefiles, bound
+inline constexpr uint32_t kKeptFuseRoot = kFirstKeptDevice + 2;    // root of the FUSE mount
 
 struct KeptHeader {
   uint64_t magic = 0;
@@ -53,5 +55,12 @@ struct alignas(64) JournalSlot {
   uint32_t reserved = 0;
 };
 static_assert(sizeof(JournalSlot) == 64);
+
+// One FUSE request between read(2) and its answer, as the kernel wrote it; what does not fit is not
+// needed. Length 0 = free. A READ has 80 bytes, the longest that matters, INIT, 104.
+struct alignas(64) FuseSlot {
+  std::array<std::byte, 128> request{};
+};
+static_assert(sizeof(FuseSlot) == 128);
 
 }  // namespace dedup

@@ -2,6 +2,7 @@
 
 #include "doors/cachefiles_door.h"
 #include "doors/fanotify_door.h"
+#include "doors/fuse_door.h"
 
 namespace dedup {
 namespace {
@@ -32,9 +33,9 @@ Result<std::unique_ptr<Door>> open_door(DoorKind kind, const DoorContext& contex
     case DoorKind::kCachefiles:
       return CachefilesDoor::open(context);
     case DoorKind::kFuse:
-      break;
+      return FuseDoor::open(context);
   }
-  return make_error(Errc::kUnsupported, "not built yet");
+  return make_error(Errc::kInvalid, "no such door");
 }
 
 std::string ChosenDoor::refusals() const {

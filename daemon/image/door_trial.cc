@@ -69,6 +69,8 @@ Result<void> DoorTrial::fill() {
 }
 
 Result<void> DoorTrial::create() {
+  // A daemon that died in its trial has left the mount.
+  (void)unmount_lazily(x_directory + "/mnt");
   std::error_code ignored;
   std::filesystem::remove_all(x_directory, ignored);
   TRY(make_directories(x_directory + "/mnt"));

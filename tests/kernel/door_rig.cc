@@ -24,13 +24,14 @@ void need(Result<void> result) {
 
 }  // namespace
 
-DoorRig::DoorRig(std::vector<LazyFile> files, size_t slots)
+DoorRig::DoorRig(std::vector<LazyFile> files, RigDoor kind, size_t slots)
     : image(need(LazyImage::create(scratch.path(), std::move(files)))),
       log(2, LogLevel::kError),
       ring(need(Ring::open())),
       workers(std::make_unique<Workers>(*ring, 4)),
       link(std::make_unique<RigLink>(need(KeptLink::standalone()), slots)),
       filler(std::make_unique<FakeFiller>(*ring, image.files())),
+      x_kind(kind),
       x_loop([this] { ring->run(); }) {}
 
 DoorRig::~DoorRig() {
@@ -50,14 +51,16 @@ void DoorRig::open_door() {
       need(link->keep(file.segment, x_segments.back().get()));
       filler->add(file.segment, x_segments.back().get());
     }
-    door = need(FanotifyDoor::open(context()));
+    door = need(open_rig_door(x_kind, context()));
   });
 }
 
 void DoorRig::attach_all() {
   on_loop([this] {
-    for (const auto& kept : link->kept())
-      need(door->attach(kept.segment, kept.fd, image.segment_path(kept.segment)));
+    for (size_t i = 0; i < x_segments.size(); ++i) {
+      const uint32_t segment = image.files()[i].segment;
+      need(door->attach(segment, x_segments[i].get(), image.segment_path(segment)));
+    }
   });
 }
 
@@ -66,7 +69,23 @@ void DoorRig::start() {
 }
 
 void DoorRig::mount() {
-  mounted.emplace(need(ErofsMount::mount(image.image(), image.devices(), image.mount_point())));
+  need(try_mount());
+  mounted.emplace(ErofsMount::at(image.mount_point()));
+}
+
+Result<void> DoorRig::try_mount() {
+  DoorMount request{"rig", image.image(), {}, image.mount_point()};
+  for (const uint32_t segment : image.segments()) {
+    request.segments.push_back({segment, image.segment_path(segment), complete.contains(segment)});
+  }
+  return door->mount(request);
+}
+
+void DoorRig::replace_door() {
+  on_loop([this] {
+    door.reset();
+    door = need(open_rig_door(x_kind, context()));
+  });
 }
 
 Result<void> DoorRig::probe(const std::string& name, uint64_t file_offset, uint32_t segment) {
@@ -77,6 +96,12 @@ DoorCounters DoorRig::counters() {
   DoorCounters copy;
   on_loop([&] { copy = door->counters(); });
   return copy;
+}
+
+pid_t fork_reader(const std::string& path, uint32_t segment, uint64_t offset) {
+  const pid_t child = fork();
+  if (child == 0) _exit(read_pattern(path, segment, offset, 4096) == Read::kRight ? 0 : 1);
+  return child;
 }
 
 Read read_pattern(const std::string& path, uint32_t segment, uint64_t offset, size_t bytes) {

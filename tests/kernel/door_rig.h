@@ -1,27 +1,34 @@
-// What every test of the fanotify door needs: a loop on a thread of its own, a lazy image, a link
-// without a keeper, and a door on top. The test thread plays the container.
+// What every test of a door needs: a loop on a thread of its own, a lazy image, a link without a
+// keeper, and a door on top. The test thread plays the container.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <thread>
 
-#include "doors/fanotify_door.h"
 #include "kernel/erofs_mount.h"
 #include "kernel/fake_filler.h"
 #include "kernel/lazy_image.h"
+#include "kernel/rig_door.h"
 
 namespace dedup::test {
 
-// A standalone link, optionally with a shorter journal.
+inline constexpr size_t kAllSlots = SIZE_MAX;
+
+// A standalone link, optionally with shorter journals.
 class RigLink final : public KeptLink {
  public:
   RigLink(std::unique_ptr<KeptLink> inner, size_t slots)
       : x_inner(std::move(inner)), x_slots(slots) {}
   KeptHeader& header() override { return x_inner->header(); }
   std::span<JournalSlot> journal(uint32_t group) override {
-    return x_inner->journal(group).first(x_slots);
+    return x_inner->journal(group).first(std::min<size_t>(x_slots, kSlotsPerGroup));
+  }
+  std::span<FuseSlot> fuse_journal() override {
+    return x_inner->fuse_journal().first(std::min<size_t>(x_slots, kFuseSlots));
   }
   Result<void> keep(uint32_t segment, int fd) override { return x_inner->keep(segment, fd); }
   Result<void> drop(uint32_t segment) override { return x_inner->drop(segment); }
@@ -38,14 +45,18 @@ class RigLink final : public KeptLink {
 
 class DoorRig {
  public:
-  explicit DoorRig(std::vector<LazyFile> files, size_t slots = kSlotsPerGroup);
+  explicit DoorRig(std::vector<LazyFile> files, RigDoor kind = RigDoor::kFanotify,
+                   size_t slots = kAllSlots);
   ~DoorRig();  // unmounts first, so that nobody is left waiting
 
-  void open_door();   // and keeps and adds every segment
-  void attach_all();  // marks
+  void open_door();  // and keeps and adds every segment
+  void attach_all();
   void start();
   void mount();
-  void all() { open_door(), attach_all(), mount(), start(); }
+  Result<void> try_mount();
+  void all() { open_door(), attach_all(), start(), mount(); }
+  // The next worker after the death of one that had no request open.
+  void replace_door();
   Result<void> probe(const std::string& name, uint64_t file_offset, uint32_t segment);
 
   // Runs `action` on the loop and waits.
@@ -65,6 +76,7 @@ class DoorRig {
   std::unique_ptr<FakeFiller> filler;
   std::unique_ptr<Door> door;
   std::optional<ErofsMount> mounted;
+  std::set<uint32_t> complete;  // segments that mount() says are complete
   DoorContext context() { return {*ring, *workers, log, *filler, *link, scratch.path()}; }
 
  private:
@@ -73,6 +85,7 @@ class DoorRig {
     action();
     co_return;
   }
+  RigDoor x_kind;
   std::vector<UniqueFd> x_segments;
   std::thread x_loop;
 };
@@ -81,12 +94,14 @@ class DoorRig {
 enum class Read : uint8_t { kRight, kWrong, kEio, kOther };
 Read read_pattern(const std::string& path, uint32_t segment, uint64_t offset, size_t bytes);
 
-// Skips the running test where the kernel has no fanotify door.
-#define SKIP_WITHOUT_DOOR()                                              \
-  do {                                                                   \
-    const ScratchDirectory probe_directory;                              \
-    const auto usable = FanotifyDoor::supported(probe_directory.path()); \
-    if (!usable.ok()) GTEST_SKIP() << usable.error().to_string();        \
+// A child that reads one page and exits 0 when it was right.
+pid_t fork_reader(const std::string& path, uint32_t segment, uint64_t offset);
+
+// Skips the running test where the kernel has no such door.
+#define SKIP_WITHOUT_DOOR(kind)                                   \
+  do {                                                            \
+    const auto usable = supported(kind);                          \
+    if (!usable.ok()) GTEST_SKIP() << usable.error().to_string(); \
   } while (false)
 
 }  // namespace dedup::test

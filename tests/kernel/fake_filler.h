@@ -6,7 +6,8 @@
 #include <map>
 #include <vector>
 
-#include "doors/fanotify_door.h"
+#include "doors/door.h"
+#include "io/ring.h"
 #include "kernel/lazy_image.h"
 
 namespace dedup::test {

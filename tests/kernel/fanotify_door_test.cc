@@ -27,27 +27,10 @@ std::vector<LazyFile> one_file(uint64_t bytes = 64 * kMiB) {
   return {{"data", 5, bytes}};
 }
 
-// A child that reads one page and exits 0 when it was right.
-pid_t fork_reader(const std::string& path, uint32_t segment, uint64_t offset) {
-  const pid_t child = fork();
-  if (child == 0) _exit(read_pattern(path, segment, offset, 4096) == Read::kRight ? 0 : 1);
-  return child;
-}
-
 class FanotifyDoorTest : public testing::Test {
  protected:
-  void SetUp() override { SKIP_WITHOUT_DOOR(); }
+  void SetUp() override { SKIP_WITHOUT_DOOR(RigDoor::kFanotify); }
 };
-
-TEST_F(FanotifyDoorTest, ReadOfMissingDataGetsRightBytes) {
-  DoorRig rig(one_file());
-  rig.all();
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 300000 & ~7u), Read::kRight);
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 40 * kMiB + 4096, 4096), Read::kRight);
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 64 * kMiB - 8, 8), Read::kRight);
-  EXPECT_GT(rig.counters().answered, 0u);
-  EXPECT_EQ(rig.counters().denied, 0u);
-}
 
 TEST_F(FanotifyDoorTest, WithoutTheMarkTheSameReadIsZeros) {
   DoorRig rig(one_file());
@@ -55,50 +38,6 @@ TEST_F(FanotifyDoorTest, WithoutTheMarkTheSameReadIsZeros) {
   rig.start();
   rig.mount();
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 4096), Read::kWrong);
-}
-
-TEST_F(FanotifyDoorTest, MappedMissingDataGetsRightBytes) {
-  DoorRig rig(one_file());
-  rig.all();
-  rig.filler->delay_us = 2000;
-  const UniqueFd fd(open(rig.path("data").c_str(), O_RDONLY | O_CLOEXEC));
-  void* memory = mmap(nullptr, 64 * kMiB, PROT_READ, MAP_SHARED, fd.get(), 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  const std::span bytes(static_cast<const std::byte*>(memory), 64 * kMiB);
-  for (uint64_t offset = 0; offset < bytes.size(); offset += 7 * kMiB + 4096) {
-    EXPECT_EQ(first_wrong(5, offset, bytes.subspan(offset, 4096)), 4096u) << offset;
-  }
-  munmap(memory, 64 * kMiB);
-}
-
-TEST_F(FanotifyDoorTest, ProgramRunsWhileItsTextIsMissing) {
-  std::ifstream file("/bin/true", std::ios::binary);
-  const std::string program{std::istreambuf_iterator<char>(file), {}};
-  ASSERT_FALSE(program.empty());
-  DoorRig rig({{"true", 7, program.size(), program, 0755}});
-  rig.all();
-  rig.filler->delay_us = 1000;
-  const std::string path = rig.path("true");
-  const pid_t child = fork();
-  if (child == 0) {
-    execl(path.c_str(), "true", nullptr);
-    _exit(99);
-  }
-  int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  EXPECT_GT(rig.filler->ensured, 0u);
-}
-
-TEST_F(FanotifyDoorTest, FailedFetchIsEioForThatReadOnly) {
-  DoorRig rig(one_file());
-  rig.all();
-  rig.filler->fail = true;
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 8 * kMiB, 4096), Read::kEio);
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 8 * kMiB, 4096), Read::kEio);
-  rig.filler->fail = false;
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 8 * kMiB, 4096), Read::kRight);
-  EXPECT_GE(rig.counters().denied, 2u);
 }
 
 TEST_F(FanotifyDoorTest, ProbeFindsTheEventAndFetchesNothing) {
@@ -129,22 +68,6 @@ TEST_F(FanotifyDoorTest, ProbeOfAMissingFileIsAnError) {
   EXPECT_EQ(probed.error().code, Errc::kNotFound);
 }
 
-TEST_F(FanotifyDoorTest, MoreReadersThanJournalSlotsAllGetTheirData) {
-  DoorRig rig(one_file(), 4);
-  rig.all();
-  rig.filler->delay_us = 20000;
-  std::vector<pid_t> readers;
-  for (uint64_t i = 0; i < 32; ++i) {
-    readers.push_back(fork_reader(rig.path("data"), 5, i * kMiB));
-  }
-  for (const pid_t reader : readers) {
-    int status = -1;
-    ASSERT_EQ(waitpid(reader, &status, 0), reader);
-    EXPECT_EQ(status, 0);
-  }
-  EXPECT_EQ(rig.filler->most_at_once, 4u);
-}
-
 TEST_F(FanotifyDoorTest, DetachedCompleteSegmentRaisesNoEvents) {
   DoorRig rig(one_file(4 * kMiB));
   rig.all();
@@ -156,35 +79,6 @@ TEST_F(FanotifyDoorTest, DetachedCompleteSegmentRaisesNoEvents) {
   posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 4 * kMiB), Read::kRight);
   EXPECT_EQ(rig.counters().answered, before.answered);
-}
-
-TEST_F(FanotifyDoorTest, SlowSegmentDoesNotHoldUpAnother) {
-  DoorRig rig({{"fast", 6, kMiB}, {"slow", 5, kMiB}});
-  rig.all();
-  rig.filler->slow_segment = 5;
-  rig.filler->delay_us = 1000000;
-  const pid_t slow = fork_reader(rig.path("slow"), 5, 0);
-  while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
-  const auto begin = steady_clock::now();
-  EXPECT_EQ(read_pattern(rig.path("fast"), 6, 0, kMiB), Read::kRight);
-  EXPECT_LT(steady_clock::now() - begin, milliseconds(500));
-  int status = -1;
-  EXPECT_EQ(waitpid(slow, &status, WNOHANG), 0);
-  EXPECT_EQ(waitpid(slow, &status, 0), slow);
-  EXPECT_EQ(status, 0);
-}
-
-TEST_F(FanotifyDoorTest, ReaderKilledWhileItWaitsHarmsNobody) {
-  DoorRig rig(one_file());
-  rig.all();
-  rig.filler->delay_us = 300000;
-  const pid_t reader = fork_reader(rig.path("data"), 5, 0);
-  while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
-  const auto begin = steady_clock::now();
-  kill(reader, SIGKILL);
-  ASSERT_EQ(waitpid(reader, nullptr, 0), reader);
-  EXPECT_LT(steady_clock::now() - begin, milliseconds(200));
-  EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 4096), Read::kRight);
 }
 
 // A worker that died between read(2) and the answer: its event is in the journal, its fd is gone.
@@ -207,7 +101,8 @@ TEST_P(OldEventTest, IsAnsweredByTheNextWorkerBeforeAnythingIsLost) {
   if (GetParam()) slot.segment = 5;  // else it died before it knew
 
   // The next worker: a door that has not seen the slot yet.
-  rig.on_loop([&] { rig.door = std::move(FanotifyDoor::open(rig.context())).value(); });
+  rig.on_loop(
+      [&] { rig.door = std::move(open_rig_door(RigDoor::kFanotify, rig.context())).value(); });
   rig.attach_all();
   rig.start();
   int status = -1;

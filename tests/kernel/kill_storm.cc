@@ -1,7 +1,7 @@
 // Kills the worker 100 times at random moments, also while it starts, under 16 readers that verify
 // every byte they read through a lazy mount. Real keeper, link and door.
-//   kill_storm [KILLS]              the storm
-//   kill_storm --worker DIRECTORY   what the keeper starts
+//   kill_storm [KILLS] [--door DOOR]     the storm; 100 kills, fanotify
+//   kill_storm --worker DIRECTORY DOOR   what the keeper starts
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -11,7 +11,6 @@
 #include <random>
 #include <thread>
 
-#include "doors/fanotify_door.h"
 #include "keeper/keeper.h"
 #include "kernel/erofs_mount.h"
 #include "kernel/storm_board.h"
@@ -23,6 +22,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr int kSkipped = 77;
+constexpr int kWrongUsage = 2;
 constexpr auto kLongestWait = std::chrono::seconds(10);
 
 template <typename Condition>
@@ -36,7 +36,7 @@ bool wait_until(Condition condition) {
 }
 
 // Its child; -1 never. Output of keeper and workers goes to keeper.log.
-pid_t start_keeper(const std::string& program, const std::string& directory) {
+pid_t start_keeper(const std::string& program, const std::string& directory, RigDoor kind) {
   const pid_t child = fork();
   if (child != 0) return child;
   const std::string log_path = directory + "/keeper.log";
@@ -44,19 +44,21 @@ pid_t start_keeper(const std::string& program, const std::string& directory) {
   dup2(log_fd, STDERR_FILENO);
   Log log;
   KeeperOptions options;
-  options.worker_arguments = {program, "--worker", directory};
+  options.worker_arguments = {program, "--worker", directory, name_of(kind)};
+  options.want_fanotify = kind == RigDoor::kFanotify;
   options.longest_restart_wait_ms = 5;
   _exit(run_keeper(std::move(options), log));
 }
 
 class Storm {
  public:
-  Storm(std::string program, int kills) : x_program(std::move(program)), x_kills(kills) {}
+  Storm(std::string program, RigDoor kind, int kills)
+      : x_program(std::move(program)), x_kind(kind), x_kills(kills) {}
 
   int run() {
     const auto image = LazyImage::create(x_scratch.path(), storm_files());
     if (!image.ok()) return fail(image.error().to_string());
-    x_keeper = start_keeper(x_program, x_scratch.path());
+    x_keeper = start_keeper(x_program, x_scratch.path(), x_kind);
     if (!wait_until([&] { return x_board.workers_ready > 0; })) return fail("no worker came up");
     start_readers();
     kill_workers();
@@ -178,6 +180,7 @@ class Storm {
   const steady_clock::time_point x_begin = steady_clock::now();
   ScratchDirectory x_scratch;
   std::string x_program;
+  RigDoor x_kind;
   int x_kills;
   StormBoard& x_board = StormBoard::in(x_scratch.path());
   std::mt19937 x_random{std::random_device{}()};
@@ -188,26 +191,37 @@ class Storm {
   uint64_t x_stuck = 0;
 };
 
-int run_storm(const std::string& program, int kills) {
-  {
-    const ScratchDirectory directory;
-    const auto usable = FanotifyDoor::supported(directory.path());
-    if (!usable.ok()) {
-      std::printf("skipped: %s\n", usable.error().to_string().c_str());
-      return kSkipped;
+int run_storm(const std::string& program, RigDoor kind, int kills) {
+  if (const auto usable = supported(kind); !usable.ok()) {
+    std::printf("skipped: %s\n", usable.error().to_string().c_str());
+    return kSkipped;
+  }
+  return Storm(program, kind, kills).run();
+}
+
+int run(int argc, char** argv) {
+  RigDoor kind = RigDoor::kFanotify;
+  if (argc == 4 && std::strcmp(argv[1], "--worker") == 0) {
+    return run_storm_worker(argv[2], rig_door_named(argv[3]).value_or(kind));
+  }
+  int kills = 100;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--door") == 0 && i + 1 < argc) {
+      const auto named = rig_door_named(argv[++i]);
+      if (!named) return kWrongUsage;
+      kind = *named;
+    } else {
+      kills = std::atoi(argv[i]);
     }
   }
-  return Storm(program, kills).run();
+  char program[4096] = {};
+  if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0) return 1;
+  return run_storm(program, kind, kills);
 }
 
 }  // namespace
 }  // namespace dedup::test
 
 int main(int argc, char** argv) {
-  if (argc == 3 && std::strcmp(argv[1], "--worker") == 0) {
-    return dedup::test::run_storm_worker(argv[2]);
-  }
-  char program[4096] = {};
-  if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0) return 1;
-  return dedup::test::run_storm(program, argc == 2 ? std::atoi(argv[1]) : 100);
+  return dedup::test::run(argc, argv);
 }

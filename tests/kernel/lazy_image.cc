@@ -94,12 +94,6 @@ Result<UniqueFd> LazyImage::open_segment(uint32_t segment) const {
   return fd;
 }
 
-std::vector<std::string> LazyImage::devices() const {
-  std::vector<std::string> paths;
-  for (const uint32_t segment : segments()) paths.push_back(segment_path(segment));
-  return paths;
-}
-
 // write_erofs orders devices by segment, which write_image() checks.
 std::vector<uint32_t> LazyImage::segments() const {
   std::vector<uint32_t> segments;

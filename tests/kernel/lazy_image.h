@@ -40,13 +40,11 @@ class LazyImage {
   std::string mount_point() const { return x_directory + "/mnt"; }
   std::string segment_path(uint32_t segment) const;
   Result<UniqueFd> open_segment(uint32_t segment) const;
-  // In device-slot order.
-  std::vector<std::string> devices() const;
+  std::vector<uint32_t> segments() const;  // in device-slot order
 
  private:
   LazyImage(std::string directory, std::vector<LazyFile> files)
       : x_directory(std::move(directory)), x_files(std::move(files)) {}
-  std::vector<uint32_t> segments() const;
   Result<void> create_segments() const;
   Result<void> write_image();
 

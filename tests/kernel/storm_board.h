@@ -12,6 +12,7 @@
 #include <string>
 
 #include "kernel/lazy_image.h"
+#include "kernel/rig_door.h"
 
 namespace dedup::test {
 
@@ -43,13 +44,13 @@ struct StormBoard {
   }
 };
 
-// The image of the storm: two segments in two groups, mostly holes for ever.
+// The image of the storm: two segments in two fanotify groups, mostly holes for ever.
 inline std::vector<LazyFile> storm_files() {
   return {{"one", 33, 2ull << 30}, {"two", 34, 1ull << 30}};
 }
 
 // The worker that is killed: the real link and door over a FakeFiller. Returns its exit status.
-int run_storm_worker(const std::string& directory);
+int run_storm_worker(const std::string& directory, RigDoor kind);
 
 // A reader: verifies random ranges until the board says stop.
 void run_storm_reader(const std::string& directory, size_t index);

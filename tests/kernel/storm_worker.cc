@@ -5,7 +5,6 @@
 #include <chrono>
 #include <csignal>
 
-#include "doors/fanotify_door.h"
 #include "doors/kept_link.h"
 #include "kernel/erofs_mount.h"
 #include "kernel/fake_filler.h"
@@ -16,13 +15,14 @@ namespace {
 
 class StormWorker {
  public:
-  StormWorker(const std::string& directory, Ring& ring, KeptLink& link)
+  StormWorker(const std::string& directory, RigDoor kind, Ring& ring, KeptLink& link)
       : x_board(StormBoard::in(directory)),
         x_image(LazyImage::at(directory, storm_files())),
         x_ring(ring),
         x_workers(ring, 2),
         x_link(link),
         x_directory(directory),
+        x_kind(kind),
         x_filler(ring, x_image.files()) {
     x_filler.delay_us = 3000;
   }
@@ -41,7 +41,7 @@ class StormWorker {
   Task<Result<void>> serve() {
     const bool first = x_link.kept().empty();
     if (first) CO_TRY(keep_segments());
-    auto opened = FanotifyDoor::open({x_ring, x_workers, x_log, x_filler, x_link, x_directory});
+    auto opened = open_rig_door(x_kind, {x_ring, x_workers, x_log, x_filler, x_link, x_directory});
     CO_TRY(door, std::move(opened));
     for (const auto& [segment, fd] : first ? x_first : x_link.kept()) {
       x_filler.add(segment, fd);
@@ -51,7 +51,7 @@ class StormWorker {
     if (first) CO_TRY(co_await mount(*door));
     ++x_board.workers_ready;
     co_await wait_for_stop(*door);
-    unmount(x_image.mount_point());
+    co_await x_workers.run(Priority::kOnDemand, [&] { unmount(x_image.mount_point()); });
     co_await door->stop();
     co_return Result<void>();
   }
@@ -66,8 +66,11 @@ class StormWorker {
   }
 
   Task<Result<void>> mount(Door& door) {
-    CO_TRY(mounted, ErofsMount::mount(x_image.image(), x_image.devices(), x_image.mount_point()));
-    mounted.release();
+    DoorMount request{"storm", x_image.image(), {}, x_image.mount_point()};
+    for (const uint32_t segment : x_image.segments()) {
+      request.segments.push_back({segment, x_image.segment_path(segment), false});
+    }
+    CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&] { return door.mount(request); }));
     for (const auto& file : x_image.files()) {
       CO_TRY(
           co_await door.probe(x_image.mount_point() + "/" + file.name, 4096, file.segment, 4096));
@@ -99,6 +102,7 @@ class StormWorker {
   Workers x_workers;
   KeptLink& x_link;
   std::string x_directory;
+  RigDoor x_kind;
   Log x_log;
   FakeFiller x_filler;
   std::vector<KeptLink::Kept> x_first;
@@ -111,7 +115,7 @@ Task<void> run_on_loop(StormWorker* worker) {
 
 }  // namespace
 
-int run_storm_worker(const std::string& directory) {
+int run_storm_worker(const std::string& directory, RigDoor kind) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
@@ -124,7 +128,7 @@ int run_storm_worker(const std::string& directory) {
   StormBoard::in(directory).worker_pid = getpid();
   auto ring = Ring::open();
   if (!ring.ok()) return EX_CONFIG;
-  StormWorker worker(directory, **ring, **link);
+  StormWorker worker(directory, kind, **ring, **link);
   TaskScope scope;
   (*ring)->post([&] { scope.spawn(run_on_loop(&worker)); });
   (*ring)->run();

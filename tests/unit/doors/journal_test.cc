@@ -55,6 +55,21 @@ TEST(Journal, LeftoversOfADeadWorkerDoNotReachTheNextEvent) {
   EXPECT_EQ(slot->event, JournalSlot{}.event);
 }
 
+// The same for FUSE: a request begins with its length, too.
+TEST(FuseJournal, RequestOfADeadWorkerIsNotOverwritten) {
+  std::vector<FuseSlot> slots(2);
+  slots[0].request[0] = std::byte{80};
+  slots[1].request[100] = std::byte{1};  // no length: given back half
+  FuseJournal journal(slots);
+  EXPECT_TRUE(FuseJournal::in_use(slots[0]));
+  EXPECT_EQ(journal.take(), &slots[1]);
+  EXPECT_EQ(slots[1].request, FuseSlot{}.request);
+  EXPECT_EQ(journal.take(), nullptr);
+  journal.give_back(&slots[0]);
+  EXPECT_FALSE(FuseJournal::in_use(slots[0]));
+  EXPECT_EQ(journal.take(), &slots[0]);
+}
+
 int open_null() {
   return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
