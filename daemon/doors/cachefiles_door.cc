@@ -45,6 +45,7 @@ struct Object {
   UniqueFd file;       // the same file by its name, O_DIRECT; invalid when it has none any more
   std::optional<uint32_t> segment;  // none: a metadata image, complete
   uint64_t bytes = 0;
+  uint32_t opened_by = 0;  // message id of the OPEN
 };
 using ObjectPtr = std::shared_ptr<Object>;
 
@@ -169,6 +170,7 @@ Result<ObjectPtr> CookieDoor::make_object(const CachefilesOpen& open, UniqueFd a
   auto object = std::make_shared<Object>();
   object->anonymous = std::move(anonymous);
   object->segment = segment_of(open.cookie);
+  object->opened_by = open.message;
   if (object->segment && !x_attached.contains(*object->segment)) {
     return make_error(Errc::kNotFound, "no such segment");
   }
@@ -215,6 +217,8 @@ Task<void> CookieDoor::serve(ObjectPtr object, CachefilesRead read) {
   const auto filled = co_await fill(object, range);
   if (filled.ok()) {
     ++x_counters.answered;
+    // Message ids go up: who asked before the object was opened had asked a dead worker.
+    if (x_restore && read.message < object->opened_by) ++x_counters.recovered;
   } else {
     ++x_counters.denied;
     x_log.warn("read denied", {{"segment", object->segment.value_or(0)},
@@ -271,6 +275,12 @@ Task<void> CookieDoor::stop() {
 }
 
 }  // namespace
+
+Result<void> CachefilesDoor::supported(const std::string& directory) {
+  TRY(check_cachefiles_directory(directory));
+  TRY(device, open_cachefiles());
+  return {};
+}
 
 Result<std::unique_ptr<Door>> CachefilesDoor::open(const DoorContext& context) {
   const std::string directory = context.directory + "/cachefiles";

@@ -17,6 +17,10 @@ namespace dedup {
 
 class CachefilesDoor {
  public:
+  // What is missing for the cache below `directory`, or ok. Binds nothing, so a kernel without the
+  // on-demand mode passes.
+  static Result<void> supported(const std::string& directory);
+
   // Binds `cachefiles/` below context.directory, or takes the device an earlier worker bound.
   //   errors  kUnsupported: what is missing
   static Result<std::unique_ptr<Door>> open(const DoorContext& context);

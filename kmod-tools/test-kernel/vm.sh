@@ -7,7 +7,7 @@
 #     -m MIB, -c CPUS, -d GIB   memory (2048), processors (2), size of the disk (4)
 #     --keep-log FILE       the kernel's console and log
 # The command sees this machine's files, read-only below a tmpfs, as they were when the guest started, in the same working
-# directory. /tmp and /var/tmp are an ext4 disk of its own. Its output is the output here.
+# directory. $TMPDIR is on an ext4 disk of its own. Its output is the output here.
 # Exit status 125: the guest crashed, was killed for its time, or its kernel complained (WARNING, BUG, hung task ...).
 # Exit status 77: QEMU or the kernel is not to be had; the last line says what.
 set -euo pipefail
@@ -24,6 +24,7 @@ while [ $# -gt 0 ]; do
     -d) gib=$2; shift 2 ;;
     --keep-log) log=$(realpath "$2"); shift 2 ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
+    --) shift; break ;;
     -*) die "unknown option $1" ;;
     *) break ;;
   esac
