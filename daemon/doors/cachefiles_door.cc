@@ -277,9 +277,15 @@ Task<void> CookieDoor::stop() {
 }  // namespace
 
 Result<void> CachefilesDoor::supported(const std::string& directory) {
+  const std::string cache = directory + "/cachefiles-trial";
   TRY(check_cachefiles_directory(directory));
   TRY(device, open_cachefiles());
-  return {};
+  TRY(files, CookieFiles::create(cache));
+  auto bound = bind_cachefiles(device.get(), cache);
+  device.reset();
+  std::error_code ignored;
+  std::filesystem::remove_all(cache, ignored);
+  return bound;
 }
 
 Result<std::unique_ptr<Door>> CachefilesDoor::open(const DoorContext& context) {

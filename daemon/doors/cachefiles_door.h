@@ -17,8 +17,8 @@ namespace dedup {
 
 class CachefilesDoor {
  public:
-  // What is missing for the cache below `directory`, or ok. Binds nothing, so a kernel without the
-  // on-demand mode passes.
+  // What is missing for a cache below `directory`, or ok. Binds one in a folder of its own there
+  // for a moment; EROFS is not asked.
   static Result<void> supported(const std::string& directory);
 
   // Binds `cachefiles/` below context.directory, or takes the device an earlier worker bound.
