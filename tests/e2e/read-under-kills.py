@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifying readers on mounts of estargz-blob.py images, while the workers below the given keepers are killed at random moments.
 
-    read-under-kills.py --files N --bytes SIZE [--seed N] [--readers N] [--kills N] KEEPER:MNT...
+    read-under-kills.py --files N --bytes SIZE [--seed N] [--readers N] [--kills N] [--slow N] KEEPER:MNT...
 
 The readers are split over the mounts. Ends with "kills=N reads=N wrong=N failed=N stuck=N"; exit status 1 unless the last three
 are 0. A reader is stuck when one read takes longer than STUCK_S.
@@ -65,7 +65,7 @@ def worker_of(keeper):
         return None
 
 
-def kill_workers(keeper, kills, done):
+def kill_workers(keeper, kills, done, slow):
     """SIGKILL at random moments: often right after its start, else when it has served for a while."""
     choose = random.Random(keeper)
     killed = None
@@ -74,7 +74,7 @@ def kill_workers(keeper, kills, done):
         if worker is None or worker == killed:
             time.sleep(0.005)
             continue
-        time.sleep(choose.choice((0.05, 0.5, 1.0)) * choose.random())
+        time.sleep(choose.choice((0.05, 0.5, 1.0)) * choose.random() * slow)
         if worker_of(keeper) == worker:
             os.kill(worker[0], signal.SIGKILL)
             killed = worker
@@ -88,6 +88,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", type=int, default=16)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--slow", type=float, default=1, help="workers live so many times longer: for an emulated machine")
     parser.add_argument("keepers", nargs="+", metavar="KEEPER:MNT")
     options = parser.parse_args()
     rigs = [(int(keeper), mount) for keeper, _, mount in (rig.partition(":") for rig in options.keepers)]
@@ -101,7 +102,7 @@ def main():
     time.sleep(0.5)
     done = {keeper: 0 for keeper, _ in rigs}
     killers = [threading.Thread(target=kill_workers, daemon=True,
-                                args=(keeper, options.kills // len(rigs) + (i < options.kills % len(rigs)), done))
+                                args=(keeper, options.kills // len(rigs) + (i < options.kills % len(rigs)), done, options.slow))
                for i, (keeper, _) in enumerate(rigs)]
     for killer in killers:
         killer.start()

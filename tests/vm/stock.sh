@@ -3,7 +3,7 @@
 #   stock.sh TESTS-BUILD BUILD     folders of the test programs and of dedupd
 set -uo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
-TESTS=$1/tests/kernel BUILD=$2
+TESTS=$1/kernel BUILD=$2
 . "$REPO/tests/vm/steps.sh"
 export BUILD DEDUPD_DOOR=fuse
 step "conformance" "$TESTS/kernel_door_conformance_test" --gtest_brief=1
