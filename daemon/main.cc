@@ -169,11 +169,11 @@ class Worker {
   // The first worker tries which door works; later ones serve what is mounted behind it.
   Task<Result<void>> open_door() {
     const DoorContext context{*x_ring, *x_workers, x_log, *x_filler, *x_link, x_config.root};
-    auto& kept_kind = x_link->header().door;
-    if (kept_kind.load() != 0) {
-      const auto kind = static_cast<DoorKind>(kept_kind.load());
+    if (const uint32_t kept_kind = x_link->header().door.load(); kept_kind != 0) {
+      const auto kind = static_cast<DoorKind>(kept_kind);
       auto opened = dedup::open_door(kind, context);
       if (opened.ok()) x_door = std::move(*opened);
+      x_door_kind = kind;
       x_door_reason = "as the first worker found";
       co_return opened.ok() ? Result<void>() : opened.error();
     }
@@ -187,9 +187,9 @@ class Worker {
       co_return make_error(Errc::kUnsupported,
                            "no way to load images lazily works here. " + chosen.refusals());
     }
-    kept_kind.store(static_cast<uint32_t>(chosen.kind));
     x_door_reason = chosen.verdicts.back().reason;
     x_door = std::move(chosen.door);
+    x_door_kind = chosen.kind;
     x_door_started = true;
     co_return Result<void>();
   }
@@ -212,9 +212,13 @@ class Worker {
                      ChainOptions{x_config.root, x_config.mount_directio});
     x_pool->on_complete(
         [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
-    auto& recovered = x_link->header().recovered;
-    TRY(x_chains->recover(recovered.load() == 0));
-    recovered.store(1);
+    // What an earlier life of the door left mounted is dealt with once.
+    KeptHeader& header = x_link->header();
+    const bool fresh = header.recovered.load() == 0;
+    if (x_door_kind == DoorKind::kCachefiles) TRY(x_pool->write_whole_blocks(fresh));
+    TRY(x_chains->recover(fresh));
+    header.door.store(static_cast<uint32_t>(x_door_kind));
+    header.recovered.store(1);
     if (!x_door_started) x_door->start();
     x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
                      *x_chains);
@@ -321,6 +325,7 @@ class Worker {
   std::optional<PoolFiller> x_filler;
   std::unique_ptr<Door> x_door;
   std::string x_door_reason;
+  DoorKind x_door_kind{};
   bool x_door_started = false;
   std::unique_ptr<Guard> x_guard;
   std::unique_ptr<ImageStore> x_store;
@@ -346,6 +351,8 @@ void block_signals() {
   sigaddset(&signals, SIGINT);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGIO,
+              SIG_IGN);  // somebody opened a file in the moment metadata_image_in_use had a lease
 }
 
 int run_worker(Config config, Log& log) {

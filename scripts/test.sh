@@ -5,11 +5,12 @@ REPO=$(cd "$(dirname "$0")/.." && pwd)
 cd "$REPO" || exit 1
 . scripts/lib/say.sh
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
-stages=(setup style build unit fuzz suite doors e2e)
+stages=(setup style build unit fuzz suite doors e2e kernels)
+all_kernels=
 
 usage() {
   cat <<EOF
-usage: test.sh [--only STAGE]...     (as root, on Debian 12)
+usage: test.sh [--only STAGE]... [--kernels]     (as root, on Debian 12)
 
 Stages, in order:
   setup   install packages            style   clang-format, shellcheck, include order
@@ -19,6 +20,8 @@ Stages, in order:
   suite   containerd's snapshotter suite
   doors   the conformance suite of the doors, for every door that works here, on ext4, xfs and btrfs
   e2e     tests/e2e/*.sh and the quickstart: real containerd, registry, mounts
+  kernels tests/vm/*.sh in emulated machines: our build of 6.1 with fscache on demand, which takes some minutes when it is not
+          in the cache; with --kernels also Debian's own 6.1 and newer ones that apt offers
 Logs lie in build/test-logs. Exit status 0: nothing failed. A test whose kernel feature is absent is skipped by name.
 EOF
 }
@@ -27,6 +30,7 @@ only=()
 while [ $# -gt 0 ]; do
   case $1 in
     --only) only+=("${2:?--only needs a stage}"); shift 2 ;;
+    --kernels) all_kernels=1; shift ;;
     -h | --help) usage; exit ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -124,6 +128,18 @@ stage_e2e() {
   export BUILD=$REPO/build/release
   for script in tests/e2e/*.sh; do [ ! -x "$script" ] || step "$(basename "$script" .sh)" "$script"; done
   step quickstart scripts/quickstart.sh --json "$logs/quickstart.json" && tail -n 8 "$logs/quickstart.log"
+}
+
+# in_guest SUITE KERNEL: the suite's own steps are in its log.
+in_guest() {
+  timeout 3600 kmod-tools/test-kernel/vm.sh --kernel "$2" -t 3000 -- "$PWD/tests/vm/$1.sh" "$REPO/build/dev/tests" "$REPO/build/release"
+}
+stage_kernels() {
+  step "kernel for on demand" kmod-tools/test-kernel/build.sh
+  step "guest 6.1 ondemand" in_guest ondemand ondemand && grep -E '^(ok|SKIP)' "$logs/guest-6.1-ondemand.log"
+  [ -z "$all_kernels" ] || for series in 6.1 6.12; do
+    step "guest $series stock" in_guest stock "stock-$series" && grep -E '^(ok|SKIP)' "$logs/guest-$series-stock.log"
+  done
 }
 
 for stage in "${stages[@]}"; do

@@ -110,10 +110,25 @@ Result<std::set<std::string>> mount_points() {
   return points;
 }
 
-bool metadata_image_in_use(const std::string& image) {
-  const UniqueFd fd(::open(image.c_str(), O_RDWR | O_CLOEXEC));
+bool metadata_file_in_use(const std::string& file) {
+  const UniqueFd fd(::open(file.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd.valid()) return false;
   return ::fcntl(fd.get(), F_SETLEASE, F_WRLCK) != 0;  // released by close
+}
+
+std::string copy_of_image(const std::string& image, int copy) {
+  return copy == 0 ? image : image + "." + std::to_string(copy);
+}
+
+bool metadata_image_in_use(const std::string& image) {
+  for (int copy = 0; copy < kMaxImageCopies; ++copy) {
+    if (metadata_file_in_use(copy_of_image(image, copy))) return true;
+  }
+  return false;
+}
+
+void remove_metadata_image(const std::string& image) {
+  for (int copy = 0; copy < kMaxImageCopies; ++copy) ::unlink(copy_of_image(image, copy).c_str());
 }
 
 }  // namespace dedup

@@ -31,7 +31,15 @@ Result<std::set<std::string>> mount_points();
 // True while a superblock, of this or another mount namespace, overlay lowerdirs included, still
 // reads `image`: overlayfs keeps a superblock alive after its mount point is gone. Found out with a
 // write lease, which the kernel grants only when nobody else has the file open (fcntl(2),
-// F_SETLEASE). A file that does not exist is not in use.
+// F_SETLEASE), so it also sees what cachefiles has open. Speaks of all copies of the image. A file
+// that does not exist is not in use.
 bool metadata_image_in_use(const std::string& image);
+bool metadata_file_in_use(const std::string& file);  // of this one copy
+
+// Where fscache mounts the image while its file is in use: copy 0 is the image itself.
+std::string copy_of_image(const std::string& image, int copy);
+inline constexpr int kMaxImageCopies = 32;
+// Removes the image and its copies.
+void remove_metadata_image(const std::string& image);
 
 }  // namespace dedup

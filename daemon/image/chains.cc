@@ -13,6 +13,9 @@
 namespace dedup {
 namespace {
 
+constexpr int kCloseAttempts = 20;
+constexpr std::chrono::milliseconds kClosePause{10};
+
 void drop_page_cache() {
   const UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
   // Best effort: whoever read holes has been told to restart.
@@ -292,8 +295,16 @@ Task<void> Chains::unmount_chain(Digest chain) {
   const std::string image = image_path(chain);
   const bool in_use = co_await x_workers.run(Priority::kOnDemand, [&] {
     auto outcome = unmount(target);
-    const bool busy = !outcome.ok() && outcome.error().code == Errc::kExists;
-    return busy || metadata_image_in_use(image);
+    if (!outcome.ok()) {
+      return outcome.error().code == Errc::kExists || metadata_image_in_use(image);
+    }
+    // fscache closes the file only after umount(2) has returned.
+    bool open = metadata_image_in_use(image);
+    for (int i = 0; open && x_door.fails_closed() && i < kCloseAttempts; ++i) {
+      std::this_thread::sleep_for(kClosePause);
+      open = metadata_image_in_use(image);
+    }
+    return open;
   });
   const auto live = x_live.find(chain);
   if (live == x_live.end()) co_return;
@@ -304,7 +315,7 @@ Task<void> Chains::unmount_chain(Digest chain) {
   x_live.erase(live);
   if (x_guard != nullptr) x_guard->forget(uuid_of(chain));
   detach_unused(segments);
-  ::unlink(image.c_str());
+  remove_metadata_image(image);
   ::rmdir(target.c_str());
 }
 

@@ -1,5 +1,6 @@
 #include "image/door_choice.h"
 
+#include "doors/cachefiles_door.h"
 #include "doors/fanotify_door.h"
 #include "doors/fuse_door.h"
 
@@ -29,12 +30,12 @@ Result<std::unique_ptr<Door>> open_door(DoorKind kind, const DoorContext& contex
   switch (kind) {
     case DoorKind::kFanotify:
       return FanotifyDoor::open(context);
+    case DoorKind::kCachefiles:
+      return CachefilesDoor::open(context);
     case DoorKind::kFuse:
       return FuseDoor::open(context);
-    case DoorKind::kCachefiles:
-      break;
   }
-  return make_error(Errc::kUnsupported, "not built yet");
+  return make_error(Errc::kInvalid, "no such door");
 }
 
 std::string ChosenDoor::refusals() const {

@@ -15,6 +15,7 @@ struct Fetcher::Want {
   Priority priority;
   bool started = false;
   bool refetched = false;
+  RunPtr run;  // null: the piece is written by itself
   OneShot<Result<void>> done;
 
   Want(Ring& ring, std::shared_ptr<Segment> owner, size_t piece_index, Priority urgency)
@@ -27,18 +28,33 @@ struct Fetcher::Want {
   ByteRange blob_range() const { return {piece.chunk.blob_offset, piece.chunk.blob_bytes}; }
 };
 
+// The wants of one BlockRun: all present, or none. Ends with the last of them.
+struct Fetcher::Run {
+  BlockRun blocks;
+  std::vector<WantPtr> wants;
+  size_t settled = 0;
+  Result<void> outcome;
+};
+
 namespace {
 
-// Decodes, verifies and writes one piece. On a worker.
-Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored, int fd,
-                         uint64_t offset) {
-  Bytes content(chunk.bytes);
+Result<void> decode(const Chunk& chunk, std::span<const std::byte> stored,
+                    std::span<std::byte> content) {
   TRY(inflate_chunk(chunk, stored, content));
-  if (sha256(content) != chunk.digest) {
-    return make_error(Errc::kCorruption,
-                      "chunk " + chunk.digest.to_string() + " has another digest");
+  if (sha256(content) == chunk.digest) return {};
+  return make_error(Errc::kCorruption, "chunk " + chunk.digest.to_string() + " has another digest");
+}
+
+// Decodes, verifies and writes one piece, or leaves it with its run. On a worker.
+Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored,
+                         const Segment& segment, uint64_t offset, BlockRun* run) {
+  if (run != nullptr) {
+    TRY(decode(chunk, stored, run->place_of({offset, chunk.bytes})));
+    return run->arrived();
   }
-  return write_exactly(fd, content, offset, "pool segment");
+  Bytes content(chunk.bytes);
+  TRY(decode(chunk, stored, content));
+  return write_exactly(segment.data_fd(), content, offset, "pool segment");
 }
 
 Error wrong_length(uint64_t bytes, ByteRange range) {
@@ -64,7 +80,14 @@ Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange r
   const Segment::PieceSpan span = segment->pieces_in(range);
   std::vector<WantPtr> wants;
   for (size_t i = span.first; i < span.last; ++i) {
-    if (segment->state(i) == PieceState::kMissing) wants.push_back(join(segment, i, priority));
+    if (segment->state(i) != PieceState::kMissing) continue;
+    if (segment->writes_whole_blocks()) {
+      const Segment::PieceSpan run = segment->run_around(i);
+      join_run(segment, run, priority, wants);
+      i = run.last - 1;
+    } else {
+      wants.push_back(join(segment, i, priority));
+    }
   }
   Result<void> outcome;
   for (const WantPtr& want : wants) {
@@ -86,6 +109,18 @@ Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t p
     schedule_pump();  // it may run at once although its former priority had no slot
   }
   return want;
+}
+
+void Fetcher::join_run(const std::shared_ptr<Segment>& segment, Segment::PieceSpan pieces,
+                       Priority priority, std::vector<WantPtr>& wants) {
+  RunPtr run;
+  for (size_t i = pieces.first; i < pieces.last; ++i) {
+    wants.push_back(join(segment, i, priority));
+    if (wants.back()->run != nullptr) continue;  // and so have the others
+    if (run == nullptr) run = RunPtr(new Run{{segment, pieces}, {}, 0, {}});
+    wants.back()->run = run;
+    run->wants.push_back(wants.back());
+  }
 }
 
 void Fetcher::enqueue(const WantPtr& want) {
@@ -186,7 +221,8 @@ Task<void> Fetcher::run_read(ByteRange range, std::vector<WantPtr> wants, Priori
         const Piece& piece = wants[i]->piece;
         const auto part =
             stored.subspan(piece.chunk.blob_offset - range.offset, piece.chunk.blob_bytes);
-        outcomes[i] = store_piece(piece.chunk, part, wants[i]->segment->data_fd(), piece.offset);
+        outcomes[i] = store_piece(piece.chunk, part, *wants[i]->segment, piece.offset,
+                                  wants[i]->run ? &wants[i]->run->blocks : nullptr);
       }
     });
   } else {
@@ -200,7 +236,7 @@ Task<void> Fetcher::run_read(ByteRange range, std::vector<WantPtr> wants, Priori
 Task<void> Fetcher::settle(WantPtr want, Result<void> outcome) {
   if (outcome.ok()) {
     x_counters.blob_bytes += want->piece.chunk.blob_bytes;
-    finish(want, std::move(outcome));
+    settled(want, std::move(outcome));
     co_return;
   }
   const bool corrupt = outcome.error().code == Errc::kCorruption;
@@ -216,7 +252,16 @@ Task<void> Fetcher::settle(WantPtr want, Result<void> outcome) {
   }
   const bool local = outcome.error().code == Errc::kNoSpace || outcome.error().code == Errc::kIo;
   if (!local) outcome = co_await try_alternates(want, std::move(outcome).error());
-  finish(want, std::move(outcome));
+  settled(want, std::move(outcome));
+}
+
+// Nobody hears of a piece before all of its run are written.
+void Fetcher::settled(const WantPtr& want, Result<void> outcome) {
+  const RunPtr run = want->run;
+  if (run == nullptr) return finish(want, std::move(outcome));
+  if (run->outcome.ok()) run->outcome = std::move(outcome);
+  if (++run->settled < run->wants.size()) return;
+  for (const WantPtr& one : std::exchange(run->wants, {})) finish(one, run->outcome);
 }
 
 Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
@@ -231,7 +276,8 @@ Task<Result<void>> Fetcher::try_alternates(WantPtr want, Error first) {
     Chunk chunk = other.chunk;
     chunk.digest = want->piece.chunk.digest;
     auto outcome = co_await x_workers.run(want->priority, [&] {
-      return store_piece(chunk, stored, want->segment->data_fd(), want->piece.offset);
+      return store_piece(chunk, stored, *want->segment, want->piece.offset,
+                         want->run ? &want->run->blocks : nullptr);
     });
     if (outcome.ok()) co_return outcome;
   }

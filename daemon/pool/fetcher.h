@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "io/sync.h"
 #include "io/workers.h"
+#include "pool/block_run.h"
 #include "pool/coalesce.h"
 #include "pool/segment.h"
 #include "source/source.h"
@@ -54,7 +55,8 @@ class Fetcher {
   Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, FetchLimits limits,
           FindAlternates find_alternates, OnComplete on_complete);
 
-  // Makes every piece of `segment` that overlaps `range` present.
+  // Makes every piece of `segment` that overlaps `range` present; where the segment writes whole
+  // blocks, the others of their runs, too.
   //   errors  kCorruption (digest wrong after one refetch), kNotFound, kUnavailable, kDenied,
   //   kNoSpace; the error of the
   //           first piece that failed. A later call tries again.
@@ -69,9 +71,12 @@ class Fetcher {
  private:
   struct Want;
   using WantPtr = std::shared_ptr<Want>;
-  struct Outcome;
+  struct Run;
+  using RunPtr = std::shared_ptr<Run>;
 
   WantPtr join(const std::shared_ptr<Segment>& segment, size_t piece, Priority priority);
+  void join_run(const std::shared_ptr<Segment>& segment, Segment::PieceSpan pieces,
+                Priority priority, std::vector<WantPtr>& wants);
   void enqueue(const WantPtr& want);
   void schedule_pump();
   void pump();
@@ -80,6 +85,7 @@ class Fetcher {
   Task<void> run_read(ByteRange range, std::vector<WantPtr> wants, Priority priority);
   Task<void> settle(WantPtr want, Result<void> outcome);
   Task<Result<void>> try_alternates(WantPtr want, Error first);
+  void settled(const WantPtr& want, Result<void> outcome);
   void finish(const WantPtr& want, Result<void> outcome);
 
   Ring& x_ring;

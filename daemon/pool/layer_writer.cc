@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "pool/block_run.h"
 #include "pool/files.h"
 
 namespace dedup {
@@ -68,7 +71,13 @@ Result<void> LayerWriter::fill_missing(Slot slot, std::span<const std::byte> byt
   const auto& [segment, index] = missing->second;
   const Piece piece = segment->piece(index);
   if (piece.chunk.digest != identity || piece.chunk.bytes != bytes.size()) return {};
-  TRY(write_exactly(segment->data_fd(), bytes, slot.offset, "pool segment"));
+  if (segment->writes_whole_blocks()) {
+    BlockRun run(segment, {index, index + 1});  // a piece with a slot of its own
+    std::ranges::copy(bytes, run.place_of(piece.range()).begin());
+    TRY(run.arrived());
+  } else {
+    TRY(write_exactly(segment->data_fd(), bytes, slot.offset, "pool segment"));
+  }
   x_filled.emplace_back(slot.segment, index);
   return {};
 }

@@ -68,6 +68,12 @@ class PoolImpl final : public Pool {
     co_return co_await x_fetcher.ensure(std::move(target), range, priority);
   }
 
+  Result<void> write_whole_blocks(bool unread) override {
+    for (const auto& [id, one] : x_segments) TRY(one->write_whole_blocks(unread));
+    x_whole_blocks = true;
+    return {};
+  }
+
   std::shared_ptr<Segment> segment(SegmentId id) const override {
     const auto found = x_segments.find(id);
     return found == x_segments.end() ? nullptr : found->second;
@@ -179,7 +185,14 @@ class PoolImpl final : public Pool {
 
   Task<Result<CheckReport>> check(bool repair,
                                   std::function<void(uint64_t, uint64_t)> progress) override {
-    co_return co_await check_segments(x_workers, segments(), repair, std::move(progress));
+    auto report = co_await check_segments(x_workers, segments(), repair, std::move(progress));
+    if (!report.ok() || !repair || !x_whole_blocks) co_return report;
+    for (const CheckReport::Bad& bad : report->bad) {
+      const auto fetched =
+          co_await ensure(bad.segment, {bad.offset, bad.bytes}, Priority::kBackground);
+      if (!fetched.ok()) co_return fetched.error();
+    }
+    co_return report;
   }
 
   Task<Result<PoolTotals>> totals() override {
@@ -252,6 +265,7 @@ class PoolImpl final : public Pool {
     const auto kept = x_options.kept_fds.find(id);
     TRY(opened, Segment::open(segments_directory(), id,
                               kept == x_options.kept_fds.end() ? -1 : kept->second));
+    if (x_whole_blocks) TRY(opened->write_whole_blocks(true));
     x_segments[id] = std::move(opened);
     return {};
   }
@@ -305,6 +319,7 @@ class PoolImpl final : public Pool {
   // of it was on its way stays dead on disk. And a flush with nothing to write waits for the one
   // that writes it.
   Semaphore x_state_writes;
+  bool x_whole_blocks = false;
   CancelSource x_stop;
   TaskScope x_tasks;
 };

@@ -63,6 +63,13 @@ class Pool {
   // "Make these bytes present and verified." See Fetcher::ensure. kNotFound for an unknown segment.
   virtual Task<Result<void>> ensure(SegmentId segment, ByteRange range, Priority priority) = 0;
 
+  // For a door whose kernel takes every block that is no hole for present (cachefiles): from now on
+  // segments are written in whole blocks (Segment::write_whole_blocks). Before any fetch and any
+  // mount, blocking.
+  //   unread  nothing reads the segments yet: what is not present becomes holes
+  //   errors  kUnsupported: the file system cannot
+  virtual Result<void> write_whole_blocks(bool unread) = 0;
+
   virtual std::shared_ptr<Segment> segment(SegmentId id) const = 0;  // null when unknown
   virtual std::vector<std::shared_ptr<Segment>> segments() const = 0;
   virtual void on_complete(
@@ -92,7 +99,8 @@ class Pool {
                             size_t piece) = 0;  // its verified bytes were written
 
   // Reads every present piece back and compares its digest. repair: damaged pieces become missing,
-  // so the next read fetches them again. progress(checked, total) in bytes.
+  // so the next read fetches them again; with whole blocks they are fetched at once, because a
+  // hole is not made where a kernel may be reading. progress(checked, total) in bytes.
   virtual Task<Result<CheckReport>> check(bool repair,
                                           std::function<void(uint64_t, uint64_t)> progress) = 0;
   virtual Task<Result<PoolTotals>> totals() = 0;

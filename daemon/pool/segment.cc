@@ -230,7 +230,10 @@ void Segment::set_present(size_t index) {
   change(index, PieceState::kPresent);
 }
 void Segment::set_missing(size_t index) {
-  change(index, PieceState::kMissing);
+  const PieceSpan run = writes_whole_blocks() ? run_around(index) : PieceSpan{index, index + 1};
+  for (size_t i = run.first; i < run.last; ++i) {
+    if (x_states[i] == PieceState::kPresent) change(i, PieceState::kMissing);
+  }
 }
 void Segment::set_dead(size_t index) {
   change(index, PieceState::kDead);

@@ -89,9 +89,25 @@ class Segment {
   // Reads and writes through it raise no fanotify events.
   int data_fd() const { return x_data_fd; }
 
+  // For a kernel that takes every block of the file that is no hole for present (cachefiles door):
+  // from now on write_blocks() works, and pieces that share a block are present together or not at
+  // all. Before anything is fetched.
+  //   unread  nothing reads the file yet: what is not present becomes holes. A kernel that reads
+  //           it may have seen a block a moment ago, and would read zeros there.
+  //   errors  kUnsupported: the file system has no O_DIRECT or no holes
+  Result<void> write_whole_blocks(bool unread);
+  bool writes_whole_blocks() const { return x_direct_fd.valid(); }
+  // Writes `bytes` at `offset`, both whole blocks, from memory that is block-aligned. Until they
+  // are on disk the blocks are still holes. Any thread.
+  Result<void> write_blocks(uint64_t offset, std::span<const std::byte> bytes) const;
+  // The pieces that share blocks with piece `index`, directly or through others: all lie in one
+  // slot.
+  PieceSpan run_around(size_t index) const;
+
   // The bytes of the piece are in the file and verified. It becomes durable with flush().
   void set_present(size_t index);
-  void set_missing(size_t index);  // found damaged
+  // Found damaged. With whole blocks: all of its run.
+  void set_missing(size_t index);
   void set_dead(size_t index);
 
   // What has changed since the last take_dirty(), to be made durable by write_states on a worker.
@@ -113,6 +129,7 @@ class Segment {
  private:
   Segment() = default;
   void change(size_t index, PieceState state);
+  Result<void> punch(PieceSpan run) const;
   uint64_t piece_offset(size_t index) const;
   uint64_t piece_end(size_t index) const;
 
@@ -125,6 +142,7 @@ class Segment {
   uint64_t x_present_bytes = 0;
   UniqueFd x_owned_data_fd;
   int x_data_fd = -1;
+  UniqueFd x_direct_fd;
   UniqueFd x_state_fd;
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifying readers on mounts of estargz-blob.py images, while the workers below the given keepers are killed at random moments.
 
-    read-under-kills.py --files N --bytes SIZE [--seed N] [--readers N] [--kills N] [--victims WHO] [--until FILE] KEEPER:MNT...
+    read-under-kills.py --files N --bytes SIZE [--seed N] [--readers N] [--kills N] [--slow N] [--victims WHO] [--until FILE] KEEPER:MNT...
 
 KEEPER is a pid, or a file with a pid that somebody keeps up to date. WHO: "worker", "keeper" (with its worker; the witness lives) or
 "all" (the witness, too). With --until nobody is killed here: the readers go on until FILE exists. The readers are split over the
@@ -106,7 +106,7 @@ def kill_workers(keeper, options, kills, done):
         if worker is None or worker == killed or not witnesses:
             time.sleep(0.005)
             continue
-        time.sleep(choose.choice((0.05, 0.5, 1.0)) * choose.random())
+        time.sleep(choose.choice((0.05, 0.5, 1.0)) * choose.random() * options.slow)
         if family_of(keeper) == (worker, witnesses):
             kill_family(keeper, options.victims, worker, witnesses)
             killed = worker
@@ -122,6 +122,7 @@ def main():
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--until", metavar="FILE")
     parser.add_argument("--victims", choices=("worker", "keeper", "all"), default="worker")
+    parser.add_argument("--slow", type=float, default=1, help="workers live so many times longer: for an emulated machine")
     parser.add_argument("keepers", nargs="+", metavar="KEEPER:MNT")
     options = parser.parse_args()
     rigs = [(keeper, mount) for keeper, _, mount in (rig.partition(":") for rig in options.keepers)]

@@ -84,6 +84,7 @@ TEST_P(DoorTest, FailedFetchIsEioForThatReadOnly) {
 }
 
 TEST_P(DoorTest, MoreReadersThanJournalSlotsAllGetTheirData) {
+  if (GetParam() == RigDoor::kCachefiles) GTEST_SKIP() << "the kernel keeps the journal";
   DoorRig rig(one_file(), GetParam(), 4);
   rig.all();
   rig.filler->delay_us = 20000;
@@ -104,12 +105,12 @@ TEST_P(DoorTest, SlowSegmentDoesNotHoldUpAnother) {
   DoorRig rig({{"fast", 6, kMiB}, {"slow", 5, kMiB}}, GetParam());
   rig.all();
   rig.filler->slow_segment = 5;
-  rig.filler->delay_us = 1000000;
+  rig.filler->delay_us = 3000000;
   const pid_t slow = fork_reader(rig.path("slow"), 5, 0);
   while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
   const auto begin = steady_clock::now();
   EXPECT_EQ(read_pattern(rig.path("fast"), 6, 0, kMiB), Read::kRight);
-  EXPECT_LT(steady_clock::now() - begin, milliseconds(500));
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(1500));
   int status = -1;
   EXPECT_EQ(waitpid(slow, &status, WNOHANG), 0);
   EXPECT_EQ(waitpid(slow, &status, 0), slow);
@@ -119,13 +120,13 @@ TEST_P(DoorTest, SlowSegmentDoesNotHoldUpAnother) {
 TEST_P(DoorTest, ReaderKilledWhileItWaitsHarmsNobody) {
   DoorRig rig(one_file(), GetParam());
   rig.all();
-  rig.filler->delay_us = 300000;
+  rig.filler->delay_us = 2000000;
   const pid_t reader = fork_reader(rig.path("data"), 5, 0);
   while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
   const auto begin = steady_clock::now();
   kill(reader, SIGKILL);
   ASSERT_EQ(waitpid(reader, nullptr, 0), reader);
-  EXPECT_LT(steady_clock::now() - begin, milliseconds(200));
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(1000));
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 4096), Read::kRight);
 }
 
@@ -148,13 +149,13 @@ TEST_P(DoorTest, SlowRangeDoesNotHoldUpAnotherOfItsSegment) {
   ASSERT_EQ(read_pattern(rig.path("data"), 5, 0, kMiB), Read::kRight);
   const UniqueFd fd(open(rig.path("data").c_str(), O_RDONLY | O_CLOEXEC));
   posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
-  rig.filler->delay_us = 1000000;
+  rig.filler->delay_us = 3000000;
   rig.filler->ensured = 0;
   const pid_t slow = fork_reader(rig.path("data"), 5, 32 * kMiB);
   while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
   const auto begin = steady_clock::now();
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, kMiB / 2), Read::kRight);
-  EXPECT_LT(steady_clock::now() - begin, milliseconds(500));
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(1500));
   int status = -1;
   EXPECT_EQ(waitpid(slow, &status, WNOHANG), 0);
   EXPECT_EQ(waitpid(slow, &status, 0), slow);

@@ -46,6 +46,7 @@ DoorRig::~DoorRig() {
 
 void DoorRig::open_door() {
   on_loop([this] {
+    if (x_kind == RigDoor::kCachefiles) filler->write_whole_blocks();
     for (const auto& file : image.files()) {
       x_segments.push_back(need(image.open_segment(file.segment)));
       need(link->keep(file.segment, x_segments.back().get()));

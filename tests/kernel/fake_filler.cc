@@ -1,5 +1,6 @@
 #include "kernel/fake_filler.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,9 +20,19 @@ constexpr uint64_t kBlock = 4096;
 
 FakeFiller::FakeFiller(Ring& ring, const std::vector<LazyFile>& files) : x_ring(ring) {
   for (const auto& file : files) {
-    x_segments[file.segment] = {&file, -1,
-                                std::vector<bool>(round_up(file.bytes, kBlock) / kBlock, false)};
+    State& state = x_segments[file.segment];
+    state.file = &file;
+    state.blocks.resize(round_up(file.bytes, kBlock) / kBlock);
   }
+}
+
+void FakeFiller::add(uint32_t segment, int fd) {
+  State& state = x_segments.at(segment);
+  state.fd = fd;
+  if (!x_direct) return;
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  state.direct = UniqueFd(::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+  state.fd = state.direct.get();
 }
 
 bool FakeFiller::present(uint32_t segment, ByteRange range) const {
@@ -57,7 +68,7 @@ Task<Result<void>> FakeFiller::ensure(uint32_t segment, ByteRange range, Priorit
 }
 
 Result<void> FakeFiller::fill_block(State& state, uint64_t block) {
-  std::array<std::byte, kBlock> bytes{};
+  alignas(kBlock) std::array<std::byte, kBlock> bytes{};
   const std::string& content = state.file->content;
   const uint64_t offset = block * kBlock;
   if (content.empty()) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "doors/door.h"
 #include "io/ring.h"
 #include "kernel/lazy_image.h"
@@ -17,7 +18,9 @@ class FakeFiller final : public SegmentFiller {
   FakeFiller(Ring& ring, const std::vector<LazyFile>& files);
 
   // fd: borrowed, raises no events. Blocks that hold data already count as missing.
-  void add(uint32_t segment, int fd) { x_segments.at(segment).fd = fd; }
+  void add(uint32_t segment, int fd);
+  // From the next add() on blocks are written as the cachefiles door asks for it: with O_DIRECT.
+  void write_whole_blocks() { x_direct = true; }
 
   bool present(uint32_t segment, ByteRange range) const override;
   Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) override;
@@ -32,6 +35,7 @@ class FakeFiller final : public SegmentFiller {
   struct State {
     const LazyFile* file = nullptr;
     int fd = -1;
+    UniqueFd direct;           // the same file; fd is its number then
     std::vector<bool> blocks;  // ceil(bytes / 4096), true = present
   };
   Result<void> fill_block(State& state, uint64_t block);
@@ -39,6 +43,7 @@ class FakeFiller final : public SegmentFiller {
   Ring& x_ring;
   std::map<uint32_t, State> x_segments;
   uint64_t x_running = 0;
+  bool x_direct = false;
 };
 
 }  // namespace dedup::test

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "doors/cachefiles_door.h"
 #include "doors/fanotify_door.h"
 #include "doors/fuse_door.h"
 #include "kernel/lazy_image.h"
@@ -10,6 +11,8 @@ namespace dedup::test {
 
 const char* name_of(RigDoor kind) {
   switch (kind) {
+    case RigDoor::kCachefiles:
+      return "cachefiles";
     case RigDoor::kFanotify:
       return "fanotify";
     case RigDoor::kFuse:
@@ -29,6 +32,7 @@ std::optional<RigDoor> rig_door_named(std::string_view name) {
 
 Result<void> supported(RigDoor kind) {
   const ScratchDirectory directory;
+  if (kind == RigDoor::kCachefiles) return CachefilesDoor::supported(directory.path());
   if (kind == RigDoor::kFanotify) return FanotifyDoor::supported(directory.path());
   if (kind == RigDoor::kFuseLoops && ::access("/dev/loop-control", R_OK | W_OK) != 0) {
     return make_error(Errc::kUnsupported, "CONFIG_BLK_DEV_LOOP");
@@ -37,6 +41,7 @@ Result<void> supported(RigDoor kind) {
 }
 
 Result<std::unique_ptr<Door>> open_rig_door(RigDoor kind, const DoorContext& context) {
+  if (kind == RigDoor::kCachefiles) return CachefilesDoor::open(context);
   if (kind == RigDoor::kFanotify) return FanotifyDoor::open(context);
   return FuseDoor::open(context, {.always_loop_devices = kind == RigDoor::kFuseLoops});
 }

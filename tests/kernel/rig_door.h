@@ -10,8 +10,9 @@
 
 namespace dedup::test {
 
-enum class RigDoor : uint8_t { kFanotify, kFuse, kFuseLoops };
-inline constexpr RigDoor kRigDoors[] = {RigDoor::kFanotify, RigDoor::kFuse, RigDoor::kFuseLoops};
+enum class RigDoor : uint8_t { kCachefiles, kFanotify, kFuse, kFuseLoops };
+inline constexpr RigDoor kRigDoors[] = {RigDoor::kCachefiles, RigDoor::kFanotify, RigDoor::kFuse,
+                                        RigDoor::kFuseLoops};
 
 const char* name_of(RigDoor kind);  // letters and digits only
 std::optional<RigDoor> rig_door_named(std::string_view name);

@@ -25,6 +25,7 @@ class StormWorker {
         x_kind(kind),
         x_filler(ring, x_image.files()) {
     x_filler.delay_us = 3000;
+    if (kind == RigDoor::kCachefiles) x_filler.write_whole_blocks();
   }
 
   Task<void> run() {
