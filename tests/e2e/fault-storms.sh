@@ -4,13 +4,14 @@
 #   fault-storms.sh [BUILD]     BUILD: build folder (default: build/release)
 #   STORMS="..."  which (default: all); READERS (32); KILLS (200) of the worker; DEDUPD_DOOR: the door (auto)
 #   CLOCK=1       the storm of clock jumps too: it sets this machine's clock
+#   FILE_BYTES    of each of the 32 files of an image (4 MiB)
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 STORMS=${STORMS:-kills stops source disk descriptors memory clock} READERS=${READERS:-32} KILLS=${KILLS:-200} CLOCK=${CLOCK:-}
-FILES=32 BYTES=$((4 << 20)) CHUNK=$((32 << 10)) SEED=0 SKIPPED=0 TOTAL_READS=0
+FILES=32 BYTES=${FILE_BYTES:-$((4 << 20))} CHUNK=$((32 << 10)) SEED=0 SKIPPED=0 TOTAL_READS=0
 MIB=$((1 << 20))
 
 skipped() { SKIPPED=$((SKIPPED + 1)); say "SKIP  $*"; }
