@@ -15,6 +15,7 @@
 #include <numeric>
 #include <random>
 
+#include "doors/fanotify_door.h"
 #include "doors/guard.h"
 #include "doors/guard_holder.h"
 #include "kernel/door_rig.h"
