@@ -24,7 +24,7 @@ fetch_requests() { grep -c '/blobs/.* 206 ' "$LAB/log/registry.log" || true; }
 # fresh_mount: a new image on $LAB/mnt.
 fresh_mount() {
   SEED=$((SEED + 1))
-  LAYER=$(python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $BYTES --chunk $CHUNK --seed $SEED "$LAB/images/storm$SEED" | jq -r .layer)
+  LAYER=$(python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes "$BYTES" --chunk $CHUNK --seed $SEED "$LAB/images/storm$SEED" | jq -r .layer)
   mkdir -p "$LAB/mnt"
   dedupctl mount "$REGISTRY/storm$SEED:latest" "$LAB/mnt" >>"$LAB/log/mount.log"
 }
@@ -36,7 +36,7 @@ away() {
 }
 
 readers() { # OPTION...
-  python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes $BYTES --seed $SEED --readers "$READERS" "$@" \
+  python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes "$BYTES" --seed $SEED --readers "$READERS" "$@" \
     "${LAB_PIDS[dedupd]}:$LAB/mnt" 2>>"$LAB/log/readers.log" || true
 }
 readers_start() {
