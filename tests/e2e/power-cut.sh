@@ -45,8 +45,8 @@ use_it() {
   WRITEBACK=$!
 }
 
-# cut: power off, and everything that ran on it gone.
-cut() {
+# power_off: and everything that ran on the disk gone.
+power_off() {
   local workers
   mapfile -t workers < <(pgrep -P "${LAB_PIDS[dedupd]}")
   kill "$WRITEBACK"
@@ -71,7 +71,7 @@ one_round() {
   use_it "$seed"
   sleep "0.$((RANDOM % 9))$((RANDOM % 9))"
   sleep $((RANDOM % 3))
-  cut
+  power_off
   disk_on "$2" || { failed "$1, cut $3: the file system cannot be mounted again: $(tail -n 1 "$LAB/log/mount.log")"; return 1; }
   start
   verdict=$(pool_check)
