@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -25,6 +26,7 @@ namespace {
 
 constexpr int kBatchMessages = 64;  // then the loop serves others
 constexpr uint64_t kBlockBytes = 4096;
+constexpr std::chrono::milliseconds kPauseAfterError{20};
 
 std::string cookie_of(uint32_t segment) {
   char text[16];
@@ -79,6 +81,7 @@ class CookieDoor final : public Door {
 
  private:
   void pump();
+  Task<void> pump_later();
   void take(const CachefilesMessage& message);
   void on_open(const CachefilesOpen& open);
   Result<ObjectPtr> make_object(const CachefilesOpen& open, UniqueFd anonymous) const;
@@ -136,8 +139,9 @@ void CookieDoor::pump() {
     const auto message = read_cachefiles_message(x_device);
     if (!message.ok()) {
       x_log.error("a request of the kernel is lost", {{"error", message.error()}});
-      if (message.error().code == Errc::kIo) return;  // the watch calls again
-      continue;
+      // What else waits is not announced again, so go on; soon, not now: the cause may last.
+      x_scope.spawn(pump_later());
+      return;
     }
     if (!message->has_value()) return;
     take(**message);
@@ -145,6 +149,11 @@ void CookieDoor::pump() {
   x_ring.post([this, alive = std::weak_ptr<bool>(x_alive)] {
     if (!alive.expired()) pump();
   });
+}
+
+Task<void> CookieDoor::pump_later() {
+  co_await x_ring.sleep(kPauseAfterError);
+  pump();
 }
 
 void CookieDoor::take(const CachefilesMessage& message) {

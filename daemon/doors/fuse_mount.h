@@ -19,6 +19,8 @@ class FuseMount {
   // INIT first, wait in the kernel until someone reads them.
   //   errors  kUnsupported: no FUSE in this kernel
   static Result<FuseMount> open(KeptLink& link);
+  // A new one that the keeper does not know.
+  static Result<FuseMount> make();
   // Takes it from the keeper: the connection ends with this object, readers get EIO.
   static Result<void> forget(KeptLink& link);
 
@@ -33,7 +35,6 @@ class FuseMount {
  private:
   FuseMount(UniqueFd device, UniqueFd root)
       : x_device(std::move(device)), x_root(std::move(root)) {}
-  static Result<FuseMount> make();
 
   UniqueFd x_device;
   UniqueFd x_root;
