@@ -25,10 +25,6 @@ using std::chrono::steady_clock;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-std::vector<LazyFile> one_file(uint64_t bytes = 16 * kMiB) {
-  return {{"data", 5, bytes}};
-}
-
 class FuseDoorTest : public testing::Test {
  protected:
   void SetUp() override { SKIP_WITHOUT_DOOR(RigDoor::kFuse); }
@@ -65,7 +61,7 @@ TEST_F(FuseDoorTest, SegmentThatIsCompleteAtTheMountIsReadWithoutTheDoor) {
 }
 
 TEST_F(FuseDoorTest, SegmentThatCompletesWhileMountedIsServedByTheNextWorker) {
-  DoorRig rig(one_file(), RigDoor::kFuse);
+  DoorRig rig(one_file(16 * kMiB), RigDoor::kFuse);
   rig.all();
   ASSERT_EQ(read_pattern(rig.path("data"), 5, 0, kMiB), Read::kRight);
   fill(rig, 0, 16 * kMiB);
