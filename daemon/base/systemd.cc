@@ -7,7 +7,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string_view>
+
+#include "base/send_fd.h"
 
 namespace dedup {
 namespace {
@@ -51,26 +54,12 @@ bool Systemd::forget(const char* name) const {
 
 bool Systemd::send_with(const char* text, int fd) const {
   if (!x_socket.valid()) return false;
-  iovec part{const_cast<char*>(text), std::strlen(text)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  sockaddr_un address = x_address;
-  msghdr message{};
-  message.msg_name = &address;
-  message.msg_namelen = x_address_bytes;
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-  }
+  const auto bytes = std::as_bytes(std::span(text, std::strlen(text)));
+  const auto* address = reinterpret_cast<const sockaddr*>(&x_address);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (sendmsg(x_socket.get(), &message, MSG_NOSIGNAL) >= 0) return true;
-    if (errno != EAGAIN && errno != EINTR && errno != ETOOMANYREFS) return false;
+    const int number = send_fd(x_socket.get(), bytes, fd, address, x_address_bytes);
+    if (number == 0) return true;
+    if (number != EAGAIN && number != ETOOMANYREFS) return false;
     poll(nullptr, 0, kPauseMs);
   }
   return false;

@@ -6,6 +6,7 @@
 
 #include "doors/fuse_files.h"
 #include "doors/fuse_image.h"
+#include "doors/fuse_interrupt.h"
 #include "doors/fuse_mount.h"
 #include "doors/fuse_read.h"
 
@@ -57,6 +58,7 @@ class RequestDoor final : public Door {
   void resume();
   void take(FuseQueue::Taken taken);
   void take_read(FuseReply reply, const FuseRequest& request);
+  void take_interrupt(FuseReply reply, const FuseRequest& request);
   Task<void> serve(FuseReply reply, File file, ByteRange range, uint32_t pid);
   Task<void> serve_from_disk(FuseReply reply, File file, ByteRange range);
   Task<Result<void>> make_present(uint32_t segment, ByteRange range);
@@ -127,8 +129,9 @@ void RequestDoor::resume() {
 
 void RequestDoor::take(FuseQueue::Taken taken) {
   auto& [request, reply] = taken;
-  if (request.opcode != FUSE_READ) return x_files.answer(std::move(reply), request);
-  take_read(std::move(reply), request);
+  if (request.opcode == FUSE_READ) return take_read(std::move(reply), request);
+  if (request.opcode == FUSE_INTERRUPT) return take_interrupt(std::move(reply), request);
+  x_files.answer(std::move(reply), request);
 }
 
 void RequestDoor::take_read(FuseReply reply, const FuseRequest& request) {
@@ -143,6 +146,12 @@ void RequestDoor::take_read(FuseReply reply, const FuseRequest& request) {
     if (const auto bytes = x_cached.read(*file, *range); !bytes.empty()) return reply.send(bytes);
   }
   x_scope.spawn(serve(std::move(reply), std::move(file), *range, request.pid));
+}
+
+void RequestDoor::take_interrupt(FuseReply reply, const FuseRequest& request) {
+  const auto in = fuse_argument<fuse_interrupt_in>(request);
+  if (!in) return reply.drop();
+  x_scope.spawn(answer_when_killed(x_ring, x_queue, std::move(reply), in->unique));
 }
 
 Task<Result<void>> RequestDoor::make_present(uint32_t segment, ByteRange range) {

@@ -9,7 +9,11 @@
 //
 // Crash safety, on every kernel: the buffer of read(2) is a slot of the keeper's journal. Order:
 // read into a slot, answer, zero the slot. The next worker first answers every slot in use; what
-// was answered already the kernel refuses with ENOENT. There is no other state.
+// was answered already the kernel refuses with ENOENT. There is no other state. FUSE_NOTIFY_RESEND
+// (6.9+) is not needed: it would bring the same requests again, and on no older kernel.
+//
+// Not FUSE over io_uring (6.14+, off unless the administrator switches it on): measured on 6.18, a
+// 4 KiB O_DIRECT read took it 5.2 us (p50) and read(2) with writev(2) 4.6 us, in one run by turns.
 #pragma once
 
 #include <memory>

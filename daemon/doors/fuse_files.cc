@@ -43,9 +43,6 @@ void FuseFiles::answer(FuseReply reply, const FuseRequest& request) const {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET:
       return reply.drop();
-    // Among the others is INTERRUPT: after ENOSYS the kernel sends no more of them. It does not say
-    // whether the signal kills, and a read that ended early for a timer's signal would be an error
-    // to its program.
     default:
       return reply.fail(ENOSYS);
   }

@@ -31,7 +31,7 @@ class FuseFiles {
   // Requests being served keep the file. Null: not attached.
   std::shared_ptr<const FuseFile> of_node(uint64_t node) const;
 
-  // Everything but FUSE_READ.
+  // Everything but READ and INTERRUPT.
   void answer(FuseReply reply, const FuseRequest& request) const;
 
  private:

@@ -17,8 +17,9 @@ constexpr uint64_t kFirstSegmentNode = 2;     // 1 is the root
 constexpr uint64_t kForEver_s = 365 * 86400;  // attributes never change
 constexpr uint32_t kMaxWriteBytes = 4096;     // nobody writes; more would want a longer buffer
 
-// ASYNC_DIO is what keeps readers killable: EROFS sends its reads and the reader waits for its own
-// page, not in FUSE, where after a SIGKILL it would wait on for the answer.
+// ASYNC_DIO keeps readers killable where the kernel heeds it (6.18 does, 6.12 does not): EROFS
+// sends its reads and the reader waits for its own page. For those that wait in FUSE:
+// fuse_interrupt.h.
 constexpr uint32_t kWantedFlags = FUSE_ASYNC_DIO | FUSE_MAX_PAGES;
 
 }  // namespace
@@ -33,10 +34,6 @@ Result<FuseRequest> parse_fuse_request(std::span<const std::byte> bytes) {
   const size_t kept = std::min<size_t>(header.len, bytes.size());
   return FuseRequest{header.opcode, header.unique, header.nodeid, header.pid,
                      bytes.subspan(sizeof(header), kept - sizeof(header))};
-}
-
-bool wants_answer(const FuseRequest& request) {
-  return request.opcode != FUSE_FORGET && request.opcode != FUSE_BATCH_FORGET;
 }
 
 std::optional<fuse_init_out> init_answer(const FuseRequest& request, uint16_t max_background) {

@@ -35,9 +35,6 @@ struct FuseRequest {
 //   errors  kCorruption: no request
 Result<FuseRequest> parse_fuse_request(std::span<const std::byte> bytes);
 
-// The kernel waits for an answer. For FORGET it does not, and a reply would be an error.
-bool wants_answer(const FuseRequest& request);
-
 // The request's fixed argument, or none when the request is too short for it.
 template <typename T>
 std::optional<T> fuse_argument(const FuseRequest& request) {

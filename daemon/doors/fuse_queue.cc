@@ -3,6 +3,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace dedup {
@@ -90,6 +91,17 @@ std::vector<FuseQueue::Taken> FuseQueue::take_old() {
     }
   }
   return old;
+}
+
+bool FuseQueue::holds(const FuseSlot& slot, uint64_t unique) {
+  const auto request = parse_fuse_request(slot.request);
+  return request.ok() && request->unique == unique;
+}
+
+const FuseSlot* FuseQueue::slot_of(uint64_t unique) const {
+  const auto found =
+      std::ranges::find_if(x_slots, [&](const FuseSlot& slot) { return holds(slot, unique); });
+  return found == x_slots.end() ? nullptr : &*found;
 }
 
 int FuseQueue::write_answer(uint64_t unique, int number, std::span<const std::byte> payload) const {

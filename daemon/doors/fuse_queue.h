@@ -89,7 +89,10 @@ class FuseQueue {
   ReadOutcome read_one();
   // Requests that dead workers had read; each is handed out once.
   std::vector<Taken> take_old();
-  bool can_read() const { return x_journal.free_slots() > 0; }
+  // Where a request lies that this worker or a dead one has taken, until it is answered and given
+  // back. Null: nowhere.
+  const FuseSlot* slot_of(uint64_t unique) const;
+  static bool holds(const FuseSlot& slot, uint64_t unique);
 
   // Any thread. 0, or an errno: ENOENT when the kernel knows no such request, because it was
   // answered before or its reader is gone.

@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <span>
+
+#include "base/send_fd.h"
 
 namespace dedup {
 namespace {
@@ -21,26 +23,8 @@ Result<void> KeptChannel::request(KeptAction action, uint32_t segment, int fd) {
 }
 
 Result<void> KeptChannel::send(const KeptRequest& request, int fd) {
-  KeptRequest copy = request;
-  iovec part{&copy, sizeof(copy)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-  }
-  ssize_t sent;
-  do {
-    sent = sendmsg(x_socket.get(), &message, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  if (sent < 0) return Error{Errc::kUnavailable, errno, "the keeper cannot be reached"};
+  const int number = send_fd(x_socket.get(), std::as_bytes(std::span(&request, 1)), fd);
+  if (number != 0) return Error{Errc::kUnavailable, number, "the keeper cannot be reached"};
   return {};
 }
 

@@ -4,19 +4,18 @@
     estargz-blob.py [--form estargz|gzip|tar] [--files N] [--bytes SIZE] [--chunk SIZE] [--seed N] [--tag TAG] [--lie LIE]
                     [--program FILE] LAYOUT
 
-File N is d<N/1000>/f<N>; its content are little-endian 8-byte words (seed << 48 | N << 32 | word number), so that every word
-tells where it belongs (content() below; verify-readers.py relies on it). Prints one JSON object: manifest, layer, diff_id,
-blob_bytes, toc_digest.
+Names and content of the files: blob_files.py. Prints one JSON object: manifest, layer, diff_id, blob_bytes, toc_digest.
 
 A LIE is one defect; the digests of everything above it are correct unless the lie is about a digest. LIES names them all.
 """
 import argparse
-import array
 import hashlib
 import json
 import os
 import tarfile
 import zlib
+
+from blob_files import content, file_name
 
 MIB = 1 << 20
 MTIME = 1700000000
@@ -42,18 +41,6 @@ BLOB_LIES = ("layer-digest", "diff-id", "truncated", "corrupt", "trailing-garbag
 TOC_LIES = ("toc-digest", "toc-json", "toc-type", "footer", "chunk-digest", "offset-outside", "offset-shifted", "offset-shared",
             "size-larger", "size-huge", "chunk-gap", "no-digest")
 LIES = tuple(EXTRA) + BLOB_LIES + TOC_LIES
-
-
-def content(seed, number, offset, length):
-    """Bytes [offset, offset + length) of file `number`."""
-    first, last = offset // 8, (offset + length + 7) // 8
-    base = seed << 48 | number << 32
-    words = array.array("Q", range(base + first, base + last)).tobytes()
-    return words[offset - first * 8:offset - first * 8 + length]
-
-
-def file_name(number):
-    return "d%03d/f%05d" % (number // 1000, number)
 
 
 def sha256(data):

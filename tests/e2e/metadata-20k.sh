@@ -5,6 +5,7 @@ set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 for piece in say check lab containerd registry image-build image-convert dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+export PYTHONDONTWRITEBYTECODE=1
 ROUNDS=${ROUNDS:-5}
 FILES=20000
 MIB=$((1 << 20))

@@ -96,14 +96,12 @@ wrong_files() {
 # An image and the sums of its files.
 make_image() { # NAME OPTION...
   python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $BYTES --chunk $CHUNK "${@:2}" "$LAB/images/$1" >"$LAB/facts.json"
-  python3 - "$REPO/tests/e2e/estargz-blob.py" $FILES $BYTES "${@: -1}" >"$LAB/$1.sums" <<'PY'
-import hashlib, importlib.util, sys
-spec = importlib.util.spec_from_file_location("blob", sys.argv[1])
-blob = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(blob)
-files, size, seed = map(int, sys.argv[2:])
+  PYTHONPATH=$REPO/tests/e2e python3 - $FILES $BYTES "${@: -1}" >"$LAB/$1.sums" <<'PY'
+import hashlib, sys
+from blob_files import content, file_name
+files, size, seed = map(int, sys.argv[1:])
 for number in range(files):
-    print(hashlib.sha256(blob.content(seed, number, 0, size)).hexdigest() + "  " + blob.file_name(number))
+    print(hashlib.sha256(content(seed, number, 0, size)).hexdigest() + "  " + file_name(number))
 PY
 }
 

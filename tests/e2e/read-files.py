@@ -5,18 +5,11 @@ they must be, reads that failed, and reads that brought other bytes.
     read-files.py --files N --bytes SIZE [--seed N] [--first N] MNT
 """
 import argparse
-import importlib.util
 import os
 
+import blob_files
+
 STEP = 64 << 10
-
-
-def blob_content():
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "estargz-blob.py")
-    spec = importlib.util.spec_from_file_location("estargz_blob", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def main():
@@ -27,11 +20,10 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("mnt")
     options = parser.parse_args()
-    blob = blob_content()
     right = error = wrong = 0
     for number in range(options.first, options.files):
         try:
-            file = os.open(os.path.join(options.mnt, blob.file_name(number)), os.O_RDONLY)
+            file = os.open(os.path.join(options.mnt, blob_files.file_name(number)), os.O_RDONLY)
         except OSError:
             error += 1
             continue
@@ -43,7 +35,7 @@ def main():
                 error += 1
                 continue
             # A short read is what came before the first page that failed.
-            if data != blob.content(options.seed, number, offset, len(data)) or not data:
+            if data != blob_files.content(options.seed, number, offset, len(data)) or not data:
                 wrong += 1
             elif len(data) == length:
                 right += length

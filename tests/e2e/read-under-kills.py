@@ -10,7 +10,6 @@ read takes longer than STUCK_S. With --victims all readers may be killed by the 
 "guarded=N".
 """
 import argparse
-import importlib.util
 import multiprocessing
 import os
 import random
@@ -19,21 +18,15 @@ import sys
 import threading
 import time
 
+import blob_files
+
 STUCK_S = 30
 LONGEST_READ = 128 << 10
 READS, WRONG, FAILED, STARTED = range(4)  # counters of a reader; STARTED: ms of time.monotonic, 0 between reads
 COUNTERS = 4
 
 
-def blob_content():
-    spec = importlib.util.spec_from_file_location("estargz_blob", os.path.join(os.path.dirname(os.path.abspath(__file__)), "estargz-blob.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def read_until(stop, board, at, mount, options, seed):
-    blob = blob_content()
     choose = random.Random(seed)
     while not stop.is_set():
         number = choose.randrange(options.files)
@@ -41,7 +34,7 @@ def read_until(stop, board, at, mount, options, seed):
         length = min(choose.randint(1, LONGEST_READ), options.bytes - offset)
         board[at + STARTED] = int(time.monotonic() * 1000)
         try:
-            with open(os.path.join(mount, blob.file_name(number)), "rb", buffering=0) as file:
+            with open(os.path.join(mount, blob_files.file_name(number)), "rb", buffering=0) as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
                 data = os.pread(file.fileno(), length, offset)
                 os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_DONTNEED)
@@ -50,7 +43,7 @@ def read_until(stop, board, at, mount, options, seed):
             print(f"{mount}: file {number}, {length} bytes at {offset}: {error}", file=sys.stderr)
             data = None
         board[at + STARTED] = 0
-        expected = blob.content(options.seed, number, offset, length)
+        expected = blob_files.content(options.seed, number, offset, length)
         if data is not None and data != expected:
             # A read that ends early, before bytes that cannot be had, is a failed one; what it returned must be right.
             short = len(data) < length and expected.startswith(data)

@@ -93,6 +93,9 @@ class Service:
                 return False
             if pid != self.main:
                 continue
+            # systemd, too, takes messages before it takes note of a death.
+            while select.select([self.socket], [], [], 0)[0]:
+                self.receive()
             if self.stopping:
                 sys.exit(os.waitstatus_to_exitcode(status) & 255)
             time.sleep(self.options.delay_ms / 1000)

@@ -26,10 +26,6 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-std::vector<LazyFile> one_file(uint64_t bytes = 16 * kMiB) {
-  return {{"data", 5, bytes}};
-}
-
 // 0 right, 1 wrong bytes, 2 EIO, 3 another error
 int exit_status_of(pid_t child) {
   int status = -1;

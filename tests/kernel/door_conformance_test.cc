@@ -20,10 +20,6 @@ using std::chrono::steady_clock;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-std::vector<LazyFile> one_file(uint64_t bytes = 64 * kMiB) {
-  return {{"data", 5, bytes}};
-}
-
 class DoorTest : public testing::TestWithParam<RigDoor> {
  protected:
   void SetUp() override { SKIP_WITHOUT_DOOR(GetParam()); }

@@ -7,18 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <numeric>
-#include <random>
 
 #include "doors/fanotify_door.h"
 #include "doors/guard.h"
 #include "doors/guard_holder.h"
 #include "kernel/door_rig.h"
+#include "kernel/random_reads.h"
 
 namespace dedup::test {
 namespace {
@@ -27,37 +24,12 @@ constexpr uint32_t kSegment = 5;
 constexpr uint32_t kHeldSegment = 6;
 constexpr int kBlockedReaders = 64;
 constexpr int kRounds = 5;
-constexpr uint64_t kBytes = 128 << 20;
-constexpr uint64_t kPage = 4096;
-constexpr size_t kSamples = 16384;
-
-enum class Pages : uint8_t { kCold, kAsTheyAre };
-
-// Sorted nanoseconds.
-std::vector<int64_t> measure(const std::string& path, Pages pages_are = Pages::kCold) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (pages_are == Pages::kCold) posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
-  posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM);
-  std::vector<uint64_t> pages(kBytes / kPage);
-  std::iota(pages.begin(), pages.end(), 0);
-  std::shuffle(pages.begin(), pages.end(), std::mt19937(7));
-  std::vector<int64_t> times;
-  std::array<std::byte, kPage> page;
-  for (size_t i = 0; i < kSamples; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    if (pread(fd.get(), page.data(), kPage, static_cast<off_t>(pages[i] * kPage)) != kPage)
-      return {};
-    times.push_back((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1));
-  }
-  std::ranges::sort(times);
-  return times;
-}
 
 double p50_us(const std::vector<int64_t>& sorted) {
-  return double(sorted[kSamples / 2]) / 1e3;
+  return percentile_us(sorted, 50);
 }
 double p99_us(const std::vector<int64_t>& sorted) {
-  return double(sorted[kSamples * 99 / 100]) / 1e3;
+  return percentile_us(sorted, 99);
 }
 
 // Children that each wait for a missing page of `path`, until the end of this object.
@@ -68,7 +40,7 @@ class Blocked {
     for (int i = 0; i < count; ++i) {
       const pid_t child = fork();
       if (child == 0) {
-        (void)read_pattern(path, kHeldSegment, uint64_t(i) << 20, kPage);
+        (void)read_pattern(path, kHeldSegment, uint64_t(i) << 20, 4096);
         _exit(0);
       }
       x_children.push_back(child);
@@ -103,32 +75,32 @@ int run() {
     std::printf("skipped: %s\n", usable.error().to_string().c_str());
     return 77;
   }
-  DoorRig rig({{"data", kSegment, kBytes}, {"held", kHeldSegment, kBlockedReaders << 20}});
+  DoorRig rig({{"data", kSegment, kMeasuredBytes}, {"held", kHeldSegment, kBlockedReaders << 20}});
   rig.all();
   const std::string data = rig.path("data");
-  if (read_pattern(data, kSegment, 0, kBytes) != Read::kRight) return 1;
+  if (read_pattern(data, kSegment, 0, kMeasuredBytes) != Read::kRight) return 1;
   rig.filler->slow_segment = kHeldSegment;
   rig.filler->delay_us = 3600u * 1000 * 1000;
   std::vector<double> costs;
   std::vector<double> ratios;
   for (int round = 0; round < kRounds; ++round) {
     if (!attach_again(rig).ok()) return 1;
-    const auto marked = measure(data);
+    const auto marked = time_random_reads(data);
     std::vector<int64_t> crowded;
     {
       const Blocked blocked(rig, rig.path("held"), kBlockedReaders);
-      crowded = measure(data);
+      crowded = time_random_reads(data);
     }
     rig.on_loop([&] { (void)rig.door->detach(kSegment); });
-    const auto unmarked = measure(data);
-    const auto cached = measure(data, Pages::kAsTheyAre);
+    const auto unmarked = time_random_reads(data);
+    const auto cached = time_random_reads(data, Pages::kAsTheyAre);
     std::vector<int64_t> guarded;
     std::vector<int64_t> guarded_cached;
     if (auto guard = Guard::open(guard_directory(directory.path()), rig.link->header(), rig.log);
         guard.ok()) {
       if (!(*guard)->arm(rig.path("")).ok()) return 1;
-      guarded = measure(data);
-      guarded_cached = measure(data, Pages::kAsTheyAre);
+      guarded = time_random_reads(data);
+      guarded_cached = time_random_reads(data, Pages::kAsTheyAre);
       (*guard)->remove();
     }
     if (marked.empty() || unmarked.empty() || crowded.empty()) return 1;

@@ -23,10 +23,6 @@ using std::chrono::steady_clock;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-std::vector<LazyFile> one_file(uint64_t bytes = 64 * kMiB) {
-  return {{"data", 5, bytes}};
-}
-
 class FanotifyDoorTest : public testing::Test {
  protected:
   void SetUp() override { SKIP_WITHOUT_DOOR(RigDoor::kFanotify); }

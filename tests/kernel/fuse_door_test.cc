@@ -25,10 +25,6 @@ using std::chrono::steady_clock;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-std::vector<LazyFile> one_file(uint64_t bytes = 16 * kMiB) {
-  return {{"data", 5, bytes}};
-}
-
 class FuseDoorTest : public testing::Test {
  protected:
   void SetUp() override { SKIP_WITHOUT_DOOR(RigDoor::kFuse); }
@@ -65,7 +61,7 @@ TEST_F(FuseDoorTest, SegmentThatIsCompleteAtTheMountIsReadWithoutTheDoor) {
 }
 
 TEST_F(FuseDoorTest, SegmentThatCompletesWhileMountedIsServedByTheNextWorker) {
-  DoorRig rig(one_file(), RigDoor::kFuse);
+  DoorRig rig(one_file(16 * kMiB), RigDoor::kFuse);
   rig.all();
   ASSERT_EQ(read_pattern(rig.path("data"), 5, 0, kMiB), Read::kRight);
   fill(rig, 0, 16 * kMiB);
@@ -241,6 +237,80 @@ bool ends_when_killed(pid_t child) {
     std::this_thread::sleep_for(milliseconds(1));
   }
   return true;
+}
+
+// A FUSE file itself. Who reads it waits in FUSE, as readers of an image do on some kernels.
+UniqueFd fuse_file(DoorRig& rig) {
+  const int root = rig.link->kept_device(kKeptFuseRoot);
+  return UniqueFd(openat(root, fuse_name(5).c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+// A child that survives SIGALRM, reads a page and exits 0 when it was right.
+pid_t fork_fuse_reader(const UniqueFd& file, uint64_t offset) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &action, nullptr);
+  std::array<std::byte, 4096> page;
+  const ssize_t got = pread(file.get(), page.data(), page.size(), static_cast<off_t>(offset));
+  _exit(got == 4096 && first_wrong(5, offset, page) == page.size() ? 0 : 1);
+}
+
+void wait_for_fetch(DoorRig& rig) {
+  while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
+  rig.filler->ensured = 0;
+}
+
+TEST_F(FuseDoorTest, ReaderThatWaitsInFuseCanBeKilled) {
+  DoorRig rig(one_file(), RigDoor::kFuse);
+  rig.all();
+  const UniqueFd file = fuse_file(rig);
+  rig.filler->delay_us = 3000000;
+  const pid_t killed = fork_fuse_reader(file, 0);
+  wait_for_fetch(rig);
+  EXPECT_TRUE(ends_when_killed(killed));
+  const pid_t woken = fork_fuse_reader(file, kMiB);
+  wait_for_fetch(rig);
+  kill(woken, SIGALRM);  // the kernel tells the door of the first signal only
+  std::this_thread::sleep_for(milliseconds(200));
+  EXPECT_TRUE(ends_when_killed(woken));
+  rig.filler->delay_us = 0;
+  EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 2 * kMiB), Read::kRight);
+}
+
+TEST_F(FuseDoorTest, SignalThatDoesNotKillEndsNoRead) {
+  DoorRig rig(one_file(), RigDoor::kFuse);
+  rig.all();
+  rig.filler->delay_us = 500000;
+  const pid_t reader = fork_fuse_reader(fuse_file(rig), 0);
+  wait_for_fetch(rig);
+  for (int i = 0; i < 10; ++i) {
+    kill(reader, SIGALRM);
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(reader, &status, 0), reader);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(FuseDoorTest, InterruptTakenByADeadWorkerIsHeededByTheNext) {
+  DoorRig rig(one_file(), RigDoor::kFuse);
+  rig.all();
+  const UniqueFd file = fuse_file(rig);
+  rig.replace_door();
+  const int device = rig.link->kept_device(kKeptFuse);
+  const pid_t reader = fork_fuse_reader(file, 0);
+  EXPECT_EQ(read_into(rig.link->fuse_journal()[5], device).opcode, uint32_t{FUSE_READ});
+  kill(reader, SIGALRM);
+  EXPECT_EQ(read_into(rig.link->fuse_journal()[3], device).opcode, uint32_t{FUSE_INTERRUPT});
+  rig.filler->delay_us = 3000000;
+  rig.replace_door();
+  rig.attach_all();
+  rig.start();
+  wait_for_fetch(rig);
+  EXPECT_TRUE(ends_when_killed(reader));
 }
 
 TEST_F(FuseDoorTest, WorkerThatUnmountsUnderUnansweredReadsCanBeKilled) {

@@ -22,6 +22,11 @@ struct LazyFile {
   uint32_t mode = 0644;
 };
 
+// "data", a pattern file in segment 5.
+inline std::vector<LazyFile> one_file(uint64_t bytes = 64 << 20) {
+  return {{"data", 5, bytes}};
+}
+
 // Bytes [offset, +out.size()) of the pattern of `segment`; both multiples of 8.
 void fill_pattern(uint32_t segment, uint64_t offset, std::span<std::byte> out);
 // First offset in `bytes`, which start at `offset` of the pattern, that is wrong; bytes.size() when

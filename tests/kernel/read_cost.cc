@@ -5,46 +5,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
-#include <numeric>
-#include <random>
 
 #include "kernel/door_rig.h"
+#include "kernel/random_reads.h"
 
 namespace dedup::test {
 namespace {
 
-constexpr uint64_t kBytes = 128 << 20;
-constexpr uint64_t kPage = 4096;
-constexpr size_t kSamples = 16384;
 constexpr uint32_t kSegment = 5;
-
-// Sorted nanoseconds.
-std::vector<int64_t> measure(const std::string& path) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
-  posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM);
-  std::vector<uint64_t> pages(kBytes / kPage);
-  std::iota(pages.begin(), pages.end(), 0);
-  std::shuffle(pages.begin(), pages.end(), std::mt19937(7));
-  std::vector<int64_t> times;
-  std::array<std::byte, kPage> page;
-  for (size_t i = 0; i < kSamples; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    if (pread(fd.get(), page.data(), kPage, static_cast<off_t>(pages[i] * kPage)) != kPage)
-      return {};
-    times.push_back((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1));
-  }
-  std::ranges::sort(times);
-  return times;
-}
-
-double at(const std::vector<int64_t>& sorted, size_t percent) {
-  return double(sorted[sorted.size() * percent / 100]) / 1e3;
-}
 
 void write_all(const char* path, std::string_view text) {
   const UniqueFd fd(open(path, O_WRONLY | O_CLOEXEC));
@@ -55,7 +25,8 @@ void write_all(const char* path, std::string_view text) {
 bool warm_segment_only(const DoorRig& rig) {
   sync();
   write_all("/proc/sys/vm/drop_caches", "1");
-  return read_pattern(rig.image.segment_path(kSegment), kSegment, 0, kBytes) == Read::kRight;
+  return read_pattern(rig.image.segment_path(kSegment), kSegment, 0, kMeasuredBytes) ==
+         Read::kRight;
 }
 
 double sequential_mib_per_s(const std::string& path) {
@@ -77,7 +48,7 @@ struct Measured {
 Measured measure_mount(DoorRig& rig) {
   Measured measured;
   rig.mount();
-  if (warm_segment_only(rig)) measured.times = measure(rig.path("data"));
+  if (warm_segment_only(rig)) measured.times = time_random_reads(rig.path("data"));
   if (warm_segment_only(rig)) measured.sequential = sequential_mib_per_s(rig.path("data"));
   rig.mounted.reset();
   return measured;
@@ -85,8 +56,8 @@ Measured measure_mount(DoorRig& rig) {
 
 void print(const char* name, const Measured& measured) {
   std::printf("%s p50_us=%.1f p95_us=%.1f p99_us=%.1f sequential_mib_s=%.0f  ", name,
-              at(measured.times, 50), at(measured.times, 95), at(measured.times, 99),
-              measured.sequential);
+              percentile_us(measured.times, 50), percentile_us(measured.times, 95),
+              percentile_us(measured.times, 99), measured.sequential);
 }
 
 int run(RigDoor kind) {
@@ -94,9 +65,9 @@ int run(RigDoor kind) {
     std::printf("skipped: %s\n", usable.error().to_string().c_str());
     return 77;
   }
-  DoorRig rig({{"data", kSegment, kBytes}}, kind);
+  DoorRig rig({{"data", kSegment, kMeasuredBytes}}, kind);
   rig.all();
-  if (read_pattern(rig.path("data"), kSegment, 0, kBytes) != Read::kRight) return 1;
+  if (read_pattern(rig.path("data"), kSegment, 0, kMeasuredBytes) != Read::kRight) return 1;
   rig.mounted.reset();
   for (int round = 0; round < 3; ++round) {
     rig.complete.clear();

@@ -1,4 +1,8 @@
-# Steps of a suite inside a guest: one line each, and the output of those that fail. Source it.
+# Steps of a suite inside a guest: one line each, and the output of those that fail. Source it; the suite's arguments are
+# TESTS-BUILD BUILD, the folders of the test programs and of dedupd.
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+TESTS=$1/kernel
+export BUILD=$2
 . "$REPO/scripts/lib/say.sh"
 PASSED=0 FAILED=0 SKIPPED=0
 

@@ -1,11 +1,9 @@
 #!/bin/bash
 # Runs inside the guest of kmod-tools/test-kernel/vm.sh, a kernel as Debian ships it: the doors that it has.
-#   stock.sh TESTS-BUILD BUILD     folders of the test programs and of dedupd
+#   stock.sh TESTS-BUILD BUILD
 set -uo pipefail
-REPO=$(cd "$(dirname "$0")/../.." && pwd)
-TESTS=$1/kernel BUILD=$2
-. "$REPO/tests/vm/steps.sh"
-export BUILD DEDUPD_DOOR=fuse
+. "$(dirname "$0")/steps.sh"
+export DEDUPD_DOOR=fuse
 step "conformance" "$TESTS/kernel_door_conformance_test" --gtest_brief=1
 step "fuse door" "$TESTS/kernel_fuse_door_test" --gtest_brief=1
 step "kill storm, fuse" "$TESTS/kill_storm" --door fuse "${KILLS:-30}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # containerd's own snapshotter suite against dedup-snapshotter.
-#   run.sh BUILD_DIR
+#   run.sh BUILD_DIR     DEDUPD_DOOR: the daemon's door (auto)
 # Every case must pass; only Rename, which containerd itself skips, may be skipped. The daemon takes part when BUILD_DIR has
 # one and it starts here; otherwise the snapshotter runs alone with --no-convert. Needs root, golang-go and
 # golang-github-containerd-containerd-dev, and a TMPDIR whose filesystem can hold an overlay upperdir.
@@ -63,7 +63,7 @@ build_suite() {
 start_daemon() {
   [ -x "$daemon" ] || { echo "no daemon in $build: --no-convert"; return 1; }
   mkdir -p "$work/pool"
-  printf '{"root": "%s", "socket": "%s"}\n' "$work/pool" "$work/dedupd.sock" > "$work/config.json"
+  printf '{"root": "%s", "socket": "%s", "door": "%s"}\n' "$work/pool" "$work/dedupd.sock" "${DEDUPD_DOOR:-auto}" > "$work/config.json"
   "$daemon" --config "$work/config.json" > "$work/dedupd.log" 2>&1 &
   pids+=($!)
   wait_for_socket "$work/dedupd.sock" $! && return 0

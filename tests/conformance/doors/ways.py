@@ -8,7 +8,6 @@ does not take this way at all. Ways: see WAYS.
 """
 import argparse
 import errno
-import importlib.util
 import mmap
 import os
 import random
@@ -17,16 +16,11 @@ import sys
 import tempfile
 import threading
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../e2e"))
+import blob_files
+
 PAGE = 4096
 STEP = 64 << 10
-
-
-def blob_module():
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../e2e/estargz-blob.py")
-    spec = importlib.util.spec_from_file_location("estargz_blob", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def read(fd, size):
@@ -155,9 +149,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", type=int, default=1, help="processes that start together")
     options = parser.parse_args()
-    blob = blob_module()
-    path = os.path.join(options.mnt, blob.file_name(options.number))
-    expected = blob.content(options.seed, options.number, 0, options.size)
+    path = os.path.join(options.mnt, blob_files.file_name(options.number))
+    expected = blob_files.content(options.seed, options.number, 0, options.size)
     if options.readers == 1:
         verdicts = {in_child(options.way, path, expected)}
     else:
