@@ -22,6 +22,13 @@ void drop_page_cache() {
   if (drop.valid() && ::write(drop.get(), "1", 1) != 1) return;
 }
 
+Error lost_segment(SegmentId id) {
+  return make_error(Errc::kCorruption,
+                    "segment " + std::to_string(id) +
+                        " of the pool is lost (see the log of the daemon's start): remove the "
+                        "images that use it and pull them again");
+}
+
 // As build_metadata_image() writes it.
 ImageUuid uuid_of(const Digest& chain) {
   ImageUuid uuid;
@@ -103,7 +110,7 @@ void Chains::forget_old_mount(const std::string& target) {
 bool Chains::complete(const ChainRecord& record) const {
   return std::all_of(record.segments.begin(), record.segments.end(), [this](SegmentId id) {
     const auto segment = x_pool.segment(id);
-    return segment == nullptr || segment->complete();
+    return segment == nullptr ? id == kZeroSegment : segment->complete();
   });
 }
 
@@ -164,6 +171,7 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
     live = lingering->second;
   else
     CO_TRY(co_await build(live.record, live.probes));
+  for (const SegmentId segment : live.record.segments) CO_TRY(not_lost(segment));
   // A death from here on leaves a record that recover() finds, before anything could be mounted
   // without its marks.
   CO_TRY(co_await x_workers.run(Priority::kOnDemand,
@@ -198,6 +206,9 @@ Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeF
     std::vector<PlacedLayer> layers;
     for (const Digest& digest : record.layers) {
       TRY(layer, load_layer_index(x_pool.options().directory, digest));
+      for (const Slot& slot : *layer.slots) {
+        if (!segment_bytes.contains(slot.segment)) return lost_segment(slot.segment);
+      }
       layers.push_back(std::move(layer));
     }
     return build_metadata_image(std::move(layers), whiteouts, record.id, segment_bytes, path);
@@ -238,21 +249,28 @@ Task<Result<void>> Chains::probe(Digest chain) {
   co_return Result<void>();
 }
 
+Result<void> Chains::not_lost(SegmentId id) const {
+  if (x_pool.segment(id) != nullptr || id == kZeroSegment) return {};
+  return lost_segment(id);
+}
+
+// A lost segment is attached, too, for mounts that outlived an earlier worker: without the door
+// they would show zeros, with it every read is denied.
 Result<void> Chains::attach(SegmentId id) {
+  if (x_attached.contains(id)) return {};
+  const std::string path = Segment::data_path(x_pool.options().directory + "/segments", id);
   const auto segment = x_pool.segment(id);
-  if (segment == nullptr && id != kZeroSegment) {
-    // Mounted without the door it would show zeros.
+  const auto lost = x_pool.lost(id);
+  const bool complete = segment == nullptr ? id == kZeroSegment : segment->complete();
+  if (complete && !x_door.serves_complete()) return {};
+  UniqueFd hole;
+  if (id == kZeroSegment) {
+    TRY(opened, open_file(path, O_RDWR));
+    hole = std::move(opened);
+  } else if (segment == nullptr && !lost) {
     return make_error(Errc::kCorruption, "segment " + std::to_string(id) + " is not in the pool");
   }
-  const bool complete = segment == nullptr || segment->complete();
-  if ((complete && !x_door.serves_complete()) || x_attached.contains(id)) return {};
-  const std::string path = Segment::data_path(x_pool.options().directory + "/segments", id);
-  UniqueFd hole;
-  if (segment == nullptr) {
-    TRY(fd, open_file(path, O_RDWR));
-    hole = std::move(fd);
-  }
-  TRY(x_door.attach(id, segment == nullptr ? hole.get() : segment->data_fd(), path));
+  TRY(x_door.attach(id, segment ? segment->data_fd() : lost.value_or(hole.get()), path));
   x_attached.insert(id);
   return {};
 }
@@ -377,9 +395,10 @@ Task<bool> Chains::close_against_readers() {
   bool closed = true;
   for (const SegmentId id : x_attached) {
     const auto segment = x_pool.segment(id);
-    if (segment == nullptr || segment->complete()) continue;
-    uint64_t safe_bytes = segment->header().data_bytes;
-    for (size_t i = segment->piece_count(); i-- > 0;) {
+    const auto lost = x_pool.lost(id);
+    if (lost ? *lost < 0 : segment == nullptr || segment->complete()) continue;
+    uint64_t safe_bytes = lost ? 0 : segment->header().data_bytes;
+    for (size_t i = lost ? 0 : segment->piece_count(); i-- > 0;) {
       if (segment->state(i) == PieceState::kMissing) {
         safe_bytes = round_down(segment->piece(i).offset, kPoolBlockBytes);
       }
@@ -388,7 +407,7 @@ Task<bool> Chains::close_against_readers() {
                 {{"segment", id}, {"safe_bytes", safe_bytes}});
     // On a worker: ftruncate of a marked file raises an event that this loop answers.
     const int status = co_await x_workers.run(Priority::kOnDemand, [&] {
-      return ::ftruncate(segment->data_fd(), static_cast<off_t>(safe_bytes));
+      return ::ftruncate(lost ? *lost : segment->data_fd(), static_cast<off_t>(safe_bytes));
     });
     if (status == 0) continue;
     closed = false;

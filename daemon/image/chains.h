@@ -82,6 +82,7 @@ class Chains {
   Task<Result<void>> mount_image(const ChainRecord& record);
   Task<Result<void>> probe(Digest chain);
   Task<void> unmount_chain(Digest chain);
+  Result<void> not_lost(SegmentId segment) const;
   Result<void> attach(SegmentId segment);
   void forget_old_mount(const std::string& target);
   bool complete(const ChainRecord& record) const;

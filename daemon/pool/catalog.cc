@@ -95,6 +95,20 @@ Result<std::optional<Slot>> Catalog::find_chunk(Digest digest, uint64_t bytes) {
   return std::optional(slot_row(row));
 }
 
+Result<std::vector<Catalog::PlacedChunk>> Catalog::chunks_in(SegmentId segment) {
+  auto held = x_database->lock();
+  auto rows = x_database->prepare(
+      "SELECT digest, offset, size FROM chunks WHERE segment = ? ORDER BY offset");
+  rows.bind(segment);
+  std::vector<PlacedChunk> chunks;
+  for (;;) {
+    TRY(more, rows.step());
+    if (!more) return chunks;
+    chunks.push_back({rows.digest(0), static_cast<uint64_t>(rows.integer(1)),
+                      static_cast<uint64_t>(rows.integer(2))});
+  }
+}
+
 Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot,
                                                     uint64_t bytes, uint64_t uses) {
   auto upsert = x_database->prepare(

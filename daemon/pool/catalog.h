@@ -60,6 +60,13 @@ class Catalog {
   // cannot make a file reach past the slot of the true chunk.
   Result<std::optional<Slot>> find_chunk(Digest digest, uint64_t bytes);
 
+  struct PlacedChunk {
+    Digest digest;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
+  Result<std::vector<PlacedChunk>> chunks_in(SegmentId segment);
+
   // Inside one transaction (begin .. commit of database()):
   // Adds `uses` (> 0) references; the chunk gets a row with `slot` when there is none yet.
   struct Reference {

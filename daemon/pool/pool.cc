@@ -44,11 +44,15 @@ class PoolImpl final : public Pool {
     TRY(make_zero_segment());
     TRY(ids, x_catalog->segments());
     for (const SegmentId id : ids) {
-      TRY(open_segment(id));
+      auto opened = open_segment(id);
+      if (!opened.ok()) TRY(lose_segment(id, std::move(opened).error()));
     }
     TRY(slots, x_catalog->dead_slots());
     TRY(empty, erase_dead(*x_catalog, slots, mark_dead(slots, x_segments), x_segments));
-    for (const SegmentId id : empty) x_segments.erase(id);
+    for (const SegmentId id : empty) {
+      x_segments.erase(id);
+      x_lost.erase(id);
+    }
     x_options.kept_fds.clear();  // numbers can come back, these files cannot
     TRY(sweep_files(*x_catalog, x_options.directory));
     x_ring.post([this] { x_tasks.spawn(flush_regularly()); });
@@ -98,6 +102,11 @@ class PoolImpl final : public Pool {
     return all;
   }
 
+  std::optional<int> lost(SegmentId id) const override {
+    const auto found = x_lost.find(id);
+    return found == x_lost.end() ? std::nullopt : std::optional(found->second.get());
+  }
+
   void on_complete(Fetcher::OnComplete action) override { x_on_complete = std::move(action); }
 
   Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) override {
@@ -145,6 +154,7 @@ class PoolImpl final : public Pool {
     }));
     for (const SegmentId id : empty) {
       x_segments.erase(id);
+      x_lost.erase(id);
       x_readahead.forget(id);
       CO_TRY(co_await x_workers.run(
           Priority::kBackground, [this, id] { return Segment::remove(segments_directory(), id); }));
@@ -200,8 +210,18 @@ class PoolImpl final : public Pool {
   Task<Result<CheckReport>> check(bool repair,
                                   std::function<void(uint64_t, uint64_t)> progress) override {
     auto report = co_await check_segments(x_workers, segments(), repair, std::move(progress));
-    if (!report.ok() || !repair || !x_whole_blocks) co_return report;
+    if (!report.ok()) co_return report;
+    for (const auto& [id, fd] : x_lost) {
+      auto chunks = co_await x_workers.run(Priority::kBackground,
+                                           [this, id] { return x_catalog->chunks_in(id); });
+      if (!chunks.ok()) co_return std::move(chunks).error();
+      for (const Catalog::PlacedChunk& chunk : *chunks) {
+        report->bad.push_back({chunk.digest, id, chunk.offset, chunk.bytes});
+      }
+    }
+    if (!repair || !x_whole_blocks) co_return report;
     for (const CheckReport::Bad& bad : report->bad) {
+      if (x_lost.contains(bad.segment)) continue;
       const auto fetched =
           co_await ensure(bad.segment, {bad.offset, bad.bytes}, Priority::kBackground);
       if (!fetched.ok()) co_return fetched.error();
@@ -284,6 +304,22 @@ class PoolImpl final : public Pool {
     return {};
   }
 
+  // The node goes on without it. Other errors are not the segment's and end the start.
+  Result<void> lose_segment(SegmentId id, Error error) {
+    if (error.code != Errc::kCorruption && error.code != Errc::kNotFound &&
+        error.code != Errc::kIo) {
+      return error;
+    }
+    x_log.error("a segment is lost; remove the images that use it and pull them again",
+                {{"segment", id}, {"error", error}});
+    const auto kept = x_options.kept_fds.find(id);
+    const std::string path = Segment::data_path(segments_directory(), id);
+    x_lost[id] =
+        UniqueFd(kept == x_options.kept_fds.end() ? ::open(path.c_str(), O_RDWR | O_CLOEXEC)
+                                                  : ::fcntl(kept->second, F_DUPFD_CLOEXEC, 0));
+    return {};
+  }
+
   uint64_t free_bytes() const {
     struct statvfs status {};
     if (::statvfs(x_options.directory.c_str(), &status) != 0) return 0;
@@ -334,6 +370,7 @@ class PoolImpl final : public Pool {
   PoolOptions x_options;
   std::unique_ptr<Catalog> x_catalog;
   std::map<SegmentId, std::shared_ptr<Segment>> x_segments;
+  std::map<SegmentId, UniqueFd> x_lost;  // data files
   Fetcher x_fetcher;
   Readahead x_readahead;
   Fetcher::OnComplete x_on_complete;

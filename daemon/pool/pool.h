@@ -54,8 +54,8 @@ struct PoolTotals {
 class Pool {
  public:
   // Opens or creates the pool: sweeps what a death left half done (files no catalogue row names,
-  // dead chunks), opens every segment. Blocking; before the loop runs. Borrowed references outlive
-  // the pool.
+  // dead chunks), opens every segment; damaged ones cost only the images that use them. Blocking;
+  // before the loop runs. Borrowed references outlive the pool.
   static Result<std::unique_ptr<Pool>> open(Ring& ring, Workers& workers, Log& log,
                                             BlobSource& source, PoolOptions options);
   virtual ~Pool() = default;
@@ -75,6 +75,10 @@ class Pool {
 
   virtual std::shared_ptr<Segment> segment(SegmentId id) const = 0;  // null when unknown
   virtual std::vector<std::shared_ptr<Segment>> segments() const = 0;
+  // A segment whose files were found damaged when the pool was opened: nothing can be read from it
+  // or brought into it, and it goes with the last layer that uses it. An fd of its data file, -1
+  // when there is none; nullopt: not lost.
+  virtual std::optional<int> lost(SegmentId id) const = 0;
   virtual void on_complete(
       Fetcher::OnComplete action) = 0;  // after the states of a complete segment are durable
 

@@ -114,9 +114,7 @@ Result<std::unique_ptr<Segment>> Segment::open(const std::string& directory, Seg
   if (!std::equal(digest.bytes.begin(), digest.bytes.end(), mapping->bytes.end() - 32) ||
       load_le<uint64_t>(body) != kTableMagic || load_le<uint32_t>(body.subspan(8)) != id ||
       body.size() / kRecordBytes != count + 1 || body.size() % kRecordBytes != 0) {
-    return make_error(
-        Errc::kCorruption,
-        table_path + " is damaged: remove the images that use it and pull them again");
+    return make_error(Errc::kCorruption, table_path + " is damaged");
   }
   segment->x_header = {
       id, {}, load_le<uint64_t>(body.subspan(32)), load_le<uint64_t>(body.subspan(24))};

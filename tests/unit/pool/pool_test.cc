@@ -123,6 +123,40 @@ TEST_F(PoolTest, FilesNoRowNamesAreSwept) {
   EXPECT_EQ(rig.read_file(kept->digest, "f1"), noise(1, 5000));
 }
 
+TEST_F(PoolTest, ADamagedSegmentCostsOnlyItsLayers) {
+  LazyLayer bad = LazyLayer::make(files(0, 2));
+  LazyLayer good = LazyLayer::make(files(2, 4));
+  const SegmentId lost = rig.add(bad)->segment;
+  const SegmentId kept = rig.add(good)->segment;
+  ASSERT_TRUE(rig.ensure(lost, {0, 1}).ok());
+  rig.close();
+  for (const char* suffix : {"table", "state", "data"}) {
+    char name[32];
+    std::snprintf(name, sizeof(name), "/%08u.%s", lost, suffix);
+    std::filesystem::rename(rig.segments() + name, rig.dir / "away");
+    rig.open();
+    EXPECT_EQ(rig.pool->segment(lost), nullptr);
+    EXPECT_EQ(rig.pool->lost(lost).value_or(-2) >= 0, std::string_view(suffix) != "data");
+    EXPECT_EQ(rig.pool->lost(kept), std::nullopt);
+    EXPECT_FALSE(rig.present(lost, {0, 1}));
+    EXPECT_EQ(rig.ensure(lost, {0, 1}).error().code, Errc::kNotFound);
+    EXPECT_TRUE(rig.ensure(kept, {0, 20000}).ok());
+    const CheckReport report = rig.check(true);
+    ASSERT_EQ(report.bad.size(), 2u);
+    EXPECT_EQ(report.bad[0].segment, lost);
+    rig.close();
+    std::filesystem::rename(rig.dir / "away", rig.segments() + name);
+  }
+  ASSERT_TRUE(write_file_durably(rig.segments() + "/00000001.table", as_bytes("x")).ok());
+  rig.open();
+  ASSERT_TRUE(remove(bad.blob).ok());
+  EXPECT_EQ(rig.pool->lost(lost), std::nullopt);
+  EXPECT_TRUE(rig.check().bad.empty());
+  const SegmentId again = rig.add(bad)->segment;
+  ASSERT_TRUE(rig.ensure(again, {0, 20000}).ok());
+  EXPECT_EQ(rig.read_file(bad.blob, "f0"), noise(0, 5000));
+}
+
 TEST_F(PoolTest, ARemovalThatDiedIsFinishedAtOpen) {
   const auto one = rig.stream(files(0, 4), PoolRig::record_of("one"));
   const auto two = rig.stream(files(3, 6), PoolRig::record_of("two"));
