@@ -40,9 +40,11 @@ constexpr unsigned kWantedHolders = 3;  // keeper, witness, worker
 class PoolFiller final : public SegmentFiller {
  public:
   PoolFiller(Pool& pool, DoorTrial& trial) : x_pool(pool), x_trial(trial) {}
-  bool present(uint32_t segment, ByteRange range) const override {
+  bool present(uint32_t segment, ByteRange range) override {
     if (segment == kZeroSegment) return true;
-    return segment == DoorTrial::kSegment ? x_trial.present() : x_pool.present(segment, range);
+    if (segment == DoorTrial::kSegment) return x_trial.present();
+    x_pool.touch(segment, range);
+    return x_pool.present(segment, range);
   }
   Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) override {
     if (segment == kZeroSegment) co_return Result<void>();
@@ -99,6 +101,7 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   const uint64_t reads =
       config.fetch.memory_bytes / std::max<uint64_t>(config.fetch.coalesce_max_bytes, 1);
   options.fetch.max_reads = static_cast<unsigned>(std::clamp<uint64_t>(reads, 2, 64));
+  options.readahead_bytes = config.fetch.readahead_bytes;
   options.fetch.max_background_reads = options.fetch.max_reads / 2;
   options.min_free_bytes = config.limits.min_free_bytes;
   options.max_bytes = config.limits.max_pool_bytes;

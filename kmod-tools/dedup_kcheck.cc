@@ -26,7 +26,7 @@ constexpr int kNoDoor = 1;
 class TrialFiller final : public SegmentFiller {
  public:
   explicit TrialFiller(DoorTrial& trial) : x_trial(trial) {}
-  bool present(uint32_t, ByteRange) const override { return x_trial.present(); }
+  bool present(uint32_t, ByteRange) override { return x_trial.present(); }
   Task<Result<void>> ensure(uint32_t, ByteRange, Priority) override { co_return x_trial.fill(); }
 
  private:

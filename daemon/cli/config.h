@@ -34,6 +34,7 @@ struct FetchConfig {
   uint64_t coalesce_gap_bytes = 16 << 10;
   uint64_t coalesce_max_bytes = 4 << 20;
   uint64_t memory_bytes = 32 << 20;
+  uint64_t readahead_bytes = 32 << 20;
 };
 
 struct LimitsConfig {

@@ -24,7 +24,8 @@ std::span<std::byte> BlockRun::place_of(ByteRange piece) {
 
 Result<void> BlockRun::arrived() {
   if (x_expected.fetch_sub(1) != 1) return {};
-  return x_segment->write_blocks(x_blocks.offset, {x_bytes.get(), x_blocks.length});
+  const auto bytes = std::move(x_bytes);  // callers keep the run until their whole range is there
+  return x_segment->write_blocks(x_blocks.offset, {bytes.get(), x_blocks.length});
 }
 
 }  // namespace dedup

@@ -52,7 +52,8 @@ Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored,
     TRY(decode(chunk, stored, run->place_of({offset, chunk.bytes})));
     return run->arrived();
   }
-  Bytes content(chunk.bytes);
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(chunk.bytes);
+  const std::span content(memory.get(), chunk.bytes);
   TRY(decode(chunk, stored, content));
   return write_exactly(segment.data_fd(), content, offset, "pool segment");
 }

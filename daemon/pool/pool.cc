@@ -10,6 +10,7 @@
 
 #include "pool/check.h"
 #include "pool/files.h"
+#include "pool/readahead.h"
 #include "pool/sweep.h"
 
 namespace dedup {
@@ -32,6 +33,7 @@ class PoolImpl final : public Pool {
             [this](const std::shared_ptr<Segment>& done) {
               x_tasks.spawn(announce_complete(done));
             }),
+        x_readahead(x_options.readahead_bytes),
         x_state_writes(ring, 1) {}
 
   Result<void> load() {
@@ -57,6 +59,17 @@ class PoolImpl final : public Pool {
     if (id == kZeroSegment) return true;
     const auto found = x_segments.find(id);
     return found != x_segments.end() && found->second->present(range);
+  }
+
+  void touch(SegmentId id, ByteRange range) override {
+    const auto found = x_segments.find(id);
+    if (found == x_segments.end() || found->second->complete()) return;
+    const Segment& segment = *found->second;
+    const auto guess = x_readahead.touch(segment, segment.pieces_in(range));
+    if (guess.first >= guess.last) return;
+    const uint64_t begin = segment.piece(guess.first).offset;
+    const uint64_t end = segment.piece(guess.last - 1).range().end();
+    x_tasks.spawn(fetch_ahead(found->second, {begin, end - begin}));
   }
 
   Task<Result<void>> ensure(SegmentId id, ByteRange range, Priority priority) override {
@@ -132,6 +145,7 @@ class PoolImpl final : public Pool {
     }));
     for (const SegmentId id : empty) {
       x_segments.erase(id);
+      x_readahead.forget(id);
       CO_TRY(co_await x_workers.run(
           Priority::kBackground, [this, id] { return Segment::remove(segments_directory(), id); }));
     }
@@ -296,7 +310,14 @@ class PoolImpl final : public Pool {
     if (!outcome.ok() || !done->complete())
       co_return;  // logged by flush; the mark stays, which is always right
     x_log.info("segment complete", {{"segment", done->id()}, {"bytes", done->present_bytes()}});
+    x_readahead.forget(done->id());
     if (x_on_complete) x_on_complete(done);
+  }
+
+  // Nobody waits for it: who touches a piece that could not be had asks again, and gets the error.
+  Task<void> fetch_ahead(std::shared_ptr<Segment> segment, ByteRange range) {
+    const auto outcome = co_await x_fetcher.ensure(std::move(segment), range, Priority::kPrefetch);
+    static_cast<void>(outcome);
   }
 
   Task<void> flush_regularly() {
@@ -314,6 +335,7 @@ class PoolImpl final : public Pool {
   std::unique_ptr<Catalog> x_catalog;
   std::map<SegmentId, std::shared_ptr<Segment>> x_segments;
   Fetcher x_fetcher;
+  Readahead x_readahead;
   Fetcher::OnComplete x_on_complete;
   // States are written in the order they came about: a piece that died while an earlier "present"
   // of it was on its way stays dead on disk. And a flush with nothing to write waits for the one

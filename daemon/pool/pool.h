@@ -22,6 +22,7 @@ struct PoolOptions {
   std::string directory;
   uint32_t chunk_bytes = kDefaultChunkBytes;
   FetchLimits fetch;
+  uint64_t readahead_bytes = 32ull << 20;  // see readahead.h
   uint64_t min_free_bytes =
       256ull << 20;        // the file system keeps so much; beyond it new layers are refused
   uint64_t max_bytes = 0;  // present data beyond which new layers are refused; 0: no limit
@@ -60,6 +61,8 @@ class Pool {
   virtual ~Pool() = default;
 
   virtual bool present(SegmentId segment, ByteRange range) const = 0;
+  // A reader wants `range`, present or not: what it will want next may be fetched ahead of it.
+  virtual void touch(SegmentId segment, ByteRange range) = 0;
   // "Make these bytes present and verified." See Fetcher::ensure. kNotFound for an unknown segment.
   virtual Task<Result<void>> ensure(SegmentId segment, ByteRange range, Priority priority) = 0;
 

@@ -35,7 +35,7 @@ void FakeFiller::add(uint32_t segment, int fd) {
   state.fd = state.direct.get();
 }
 
-bool FakeFiller::present(uint32_t segment, ByteRange range) const {
+bool FakeFiller::present(uint32_t segment, ByteRange range) {
   const auto found = x_segments.find(segment);
   if (found == x_segments.end()) return false;
   const auto& blocks = found->second.blocks;

@@ -22,7 +22,7 @@ class FakeFiller final : public SegmentFiller {
   // From the next add() on blocks are written as the cachefiles door asks for it: with O_DIRECT.
   void write_whole_blocks() { x_direct = true; }
 
-  bool present(uint32_t segment, ByteRange range) const override;
+  bool present(uint32_t segment, ByteRange range) override;
   Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) override;
 
   std::atomic<uint32_t> delay_us{0};

@@ -1,0 +1,51 @@
+#include "pool/readahead.h"
+
+#include <algorithm>
+
+namespace dedup {
+namespace {
+
+// Shorter runs are neighbouring small files, or the few pages a program reads of each library.
+constexpr uint64_t kShortestRunBytes = 8ull << 20;
+
+uint64_t bytes_of(const Segment& segment, Segment::PieceSpan pieces) {
+  uint64_t bytes = 0;
+  for (size_t i = pieces.first; i < pieces.last; ++i) bytes += segment.piece(i).chunk.bytes;
+  return bytes;
+}
+
+}  // namespace
+
+// The run that `touched` goes on with, else the one that nobody has used for longest, begun anew.
+Readahead::Run& Readahead::run_of(Runs& runs, Segment::PieceSpan touched) {
+  for (Run& run : runs) {
+    if (run.used != 0 && touched.first <= run.next && touched.last >= run.next) return run;
+  }
+  Run& oldest = *std::ranges::min_element(runs, {}, &Run::used);
+  oldest = {touched.first, touched.first, 0, 0};
+  return oldest;
+}
+
+Segment::PieceSpan Readahead::touch(const Segment& segment, Segment::PieceSpan touched) {
+  if (x_max_bytes == 0 || touched.first >= touched.last) return {};
+  Run& run = run_of(x_segments[segment.id()], touched);
+  run.used = ++x_touches;
+  if (touched.last == run.next) return {};  // again in the piece it was in
+  run.bytes += bytes_of(segment, {run.next, touched.last});
+  run.next = touched.last;
+  run.ahead = std::max(run.ahead, run.next);
+  if (run.bytes < kShortestRunBytes) return {};
+  const uint64_t window = std::min(run.bytes / 2, x_max_bytes);
+  uint64_t ahead_bytes = bytes_of(segment, {run.next, run.ahead});
+  Segment::PieceSpan guess{run.ahead, run.ahead};
+  while (guess.last < segment.piece_count()) {
+    const Piece piece = segment.piece(guess.last);
+    ahead_bytes += piece.chunk.bytes;
+    if (ahead_bytes > window || !piece.has_random_access()) break;
+    ++guess.last;
+  }
+  run.ahead = guess.last;
+  return guess;
+}
+
+}  // namespace dedup
