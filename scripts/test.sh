@@ -19,7 +19,8 @@ Stages, in order:
   fuzz    every fuzz target for \$FUZZ_SECONDS (60) seconds
   suite   containerd's snapshotter suite
   doors   the conformance suite of the doors, for every door that works here, on ext4, xfs and btrfs
-  e2e     tests/e2e/*.sh and the quickstart: real containerd, registry, mounts
+  e2e     tests/e2e/*.sh and the quickstart: real containerd, registry, mounts; some once more behind the FUSE door, all of
+          them behind \$DEDUPD_DOOR when it is set
   kernels tests/vm/*.sh in emulated machines: our build of 6.1 with fscache on demand, which takes some minutes when it is not
           in the cache; with --kernels also Debian's own 6.1 and newer ones that apt offers
 Logs lie in build/test-logs. Exit status 0: nothing failed. A test whose kernel feature is absent is skipped by name.
@@ -123,10 +124,20 @@ stage_suite() { step "containerd suite" tests/conformance/containerd-suite/run.s
 
 stage_doors() { step "door conformance" tests/conformance/doors/run.sh build/release; }
 
+# What depends on the door and takes little time, behind the door that serves where the better ones are missing, too.
+e2e_of_fuse() {
+  local fuse=(env DEDUPD_DOOR=fuse)
+  [ -z "${DEDUPD_DOOR:-}" ] && build/release/kmod-tools/dedup-kcheck --json | jq -e '.doors[] | select(.name == "fuse").works' >/dev/null || return 0
+  step "fault-storms, fuse" "${fuse[@]}" STORMS="stops source disk descriptors memory" tests/e2e/fault-storms.sh
+  step "keeper-kills, fuse" "${fuse[@]}" KILLS=8 tests/e2e/keeper-kills.sh
+  step "lazy, fuse" "${fuse[@]}" tests/e2e/lazy.sh
+  step "metadata-20k, fuse" "${fuse[@]}" tests/e2e/metadata-20k.sh
+}
 stage_e2e() {
   local script
   export BUILD=$REPO/build/release
   for script in tests/e2e/*.sh; do [ ! -x "$script" ] || step "$(basename "$script" .sh)" "$script"; done
+  e2e_of_fuse
   step quickstart scripts/quickstart.sh --json "$logs/quickstart.json" && tail -n 8 "$logs/quickstart.log"
 }
 

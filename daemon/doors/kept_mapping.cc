@@ -29,9 +29,10 @@ static_assert(kFuseOffset % alignof(FuseSlot) == 0);
 Result<KeptMapping> KeptMapping::create() {
   UniqueFd fd(memfd_create(kName, MFD_CLOEXEC));
   if (!fd.valid()) return errno_error(errno, "memfd_create");
-  if (const int status = posix_fallocate(fd.get(), 0, kStateBytes); status != 0) {
-    return errno_error(status, "allocate the kept state");
-  }
+  // A memfd gives up, and undoes all, for whatever is pending for this thread.
+  int status = EINTR;
+  while (status == EINTR) status = posix_fallocate(fd.get(), 0, kStateBytes);
+  if (status != 0) return errno_error(status, "allocate the kept state");
   TRY(mapping, map(std::move(fd)));
   auto* header = std::construct_at(&mapping.header());
   header->version = kVersion;

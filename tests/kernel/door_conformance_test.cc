@@ -119,10 +119,15 @@ TEST_P(DoorTest, ReaderKilledWhileItWaitsHarmsNobody) {
   rig.filler->delay_us = 2000000;
   const pid_t reader = fork_reader(rig.path("data"), 5, 0);
   while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
+  const pid_t other = fork_reader(rig.path("data"), 5, 0);
+  std::this_thread::sleep_for(milliseconds(100));
   const auto begin = steady_clock::now();
   kill(reader, SIGKILL);
   ASSERT_EQ(waitpid(reader, nullptr, 0), reader);
   EXPECT_LT(steady_clock::now() - begin, milliseconds(1000));
+  int status = -1;
+  ASSERT_EQ(waitpid(other, &status, 0), other);
+  EXPECT_EQ(status, 0);
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 0, 4096), Read::kRight);
 }
 

@@ -91,7 +91,7 @@ TEST_F(FuseDoorTest, ReadTakenByADeadWorkerIsAnsweredByTheNext) {
   ASSERT_EQ(waitpid(reader, &status, 0), reader);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(rig.counters().recovered, 1u);
-  EXPECT_TRUE(slot.request == FuseSlot{}.request);
+  rig.on_loop([&] { EXPECT_TRUE(slot.request == FuseSlot{}.request); });
 }
 
 TEST_F(FuseDoorTest, RequestAnsweredByADeadWorkerIsForgotten) {
@@ -313,12 +313,22 @@ TEST_F(FuseDoorTest, InterruptTakenByADeadWorkerIsHeededByTheNext) {
   EXPECT_TRUE(ends_when_killed(reader));
 }
 
+// As all readers do on Linux 6.12; on 6.18 they wait for a page, and their reads outlive them.
+bool waits_in_fuse(pid_t reader) {
+  std::ifstream file("/proc/" + std::to_string(reader) + "/wchan");
+  std::string function;
+  file >> function;
+  return function == "request_wait_answer";
+}
+
 TEST_F(FuseDoorTest, WorkerThatUnmountsUnderUnansweredReadsCanBeKilled) {
   DoorRig rig(one_file(), RigDoor::kFuse);
   rig.all();
   rig.filler->delay_us = 3000000;
   const pid_t reader = fork_reader(rig.path("data"), 5, 0);
   while (rig.filler->ensured == 0) std::this_thread::sleep_for(milliseconds(1));
+  std::this_thread::sleep_for(milliseconds(100));
+  const bool reads_end_with_it = waits_in_fuse(reader);
   ASSERT_TRUE(ends_when_killed(reader));
   const std::string target = rig.image.mount_point();
   const pid_t worker = fork();
@@ -328,6 +338,10 @@ TEST_F(FuseDoorTest, WorkerThatUnmountsUnderUnansweredReadsCanBeKilled) {
   }
   // It leaves the tree at once, then waits.
   while (mount_points()->contains(target)) std::this_thread::sleep_for(milliseconds(1));
+  if (reads_end_with_it) {  // and unmounting waits for nothing
+    EXPECT_EQ(waitpid(worker, nullptr, 0), worker);
+    return;
+  }
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_EQ(waitpid(worker, nullptr, WNOHANG), 0);
   EXPECT_TRUE(ends_when_killed(worker));
