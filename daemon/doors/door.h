@@ -22,8 +22,8 @@ namespace dedup {
 class SegmentFiller {
  public:
   virtual ~SegmentFiller() = default;
-  // A reader wants `range`: true when every byte of it is in the segment and verified. Constant time
-  // for short ranges, no I/O.
+  // A reader wants `range`: true when every byte of it is in the segment and verified. Constant
+  // time for short ranges, no I/O.
   virtual bool present(uint32_t segment, ByteRange range) = 0;
   // Makes it so. Bytes outside any slot (padding, beyond the end) count as present.
   virtual Task<Result<void>> ensure(uint32_t segment, ByteRange range, Priority priority) = 0;
