@@ -3,7 +3,7 @@
 # that starts dedupd again: the witness keeps every reader waiting, the next dedupd takes over. No wrong byte, no failed read, no
 # stuck reader. Then the witness dies, too: with the service manager's fd store nothing is lost; without it the guard kills the
 # readers before they see a hole, and the next dedupd serves new mounts. (What a door that fails closed does then: fail-closed.sh.)
-#   keeper-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (20), READERS (16)
+#   keeper-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (20), READERS (16), FILE_BYTES (8 MiB)
 #   DEDUPD_DOOR: fanotify (default), fuse or cachefiles; SLOW: how many times slower this machine is than a real one (1)
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,7 +12,7 @@ DEDUPD_DOOR=${DEDUPD_DOOR:-fanotify}
 for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 KILLS=${KILLS:-20} READERS=${READERS:-16} SLOW=${SLOW:-1}
-FILES=64 FILE_BYTES=$((8 << 20)) CHUNK_BYTES=$((64 << 10))
+FILES=64 FILE_BYTES=${FILE_BYTES:-$((8 << 20))} CHUNK_BYTES=$((64 << 10))
 
 pool_is_clean() { dedupctl check --json | tail -n 1 | jq -e '.clean and (.bad | length) == 0'; }
 processes() { pgrep -cf "^(/proc/self/exe|$BUILD/daemon/dedupd) .*$LAB/config.json" || true; }

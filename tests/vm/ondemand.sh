@@ -23,12 +23,12 @@ for file_system in xfs btrfs; do
 done
 step "kill storm" "$TESTS/kill_storm" --door cachefiles "${KILLS:-20}"
 step "fails closed" "$E2E/fail-closed.sh"
-step "worker kills" env KILLS="${KILLS:-20}" "$E2E/worker-kills.sh"
+step "worker kills" env KILLS="${KILLS:-20}" FILE_BYTES=$((4 << 20)) "$E2E/worker-kills.sh"
 step "clock jumps" env CLOCK=1 STORMS=clock FILE_BYTES=$((1 << 20)) "$E2E/fault-storms.sh"
 if [ -n "${ALL:-}" ]; then
   step "door suite" env KILLS=5 "$REPO/tests/conformance/doors/run.sh"
   step "fault storms" env KILLS=20 STORMS="stops source disk descriptors memory" FILE_BYTES=$((1 << 20)) "$E2E/fault-storms.sh"
-  step "keeper kills" env KILLS=8 "$E2E/keeper-kills.sh"
+  step "keeper kills" env KILLS=8 FILE_BYTES=$((2 << 20)) "$E2E/keeper-kills.sh"
   step "power cut" env ROUNDS=2 "$E2E/power-cut.sh"
   step "containerd" "$E2E/lazy.sh"
 else
