@@ -13,7 +13,8 @@ namespace dedup {
 
 // Whether the file system of `directory` can hold the kernel's cache; kUnsupported if not.
 Result<void> check_cachefiles_directory(const std::string& directory);
-// Non-blocking.
+// The fd is non-blocking; this waits up to half a second for a holder to go, and is called before
+// anything is served.
 //   errors  kUnsupported: no such device, or held by another process
 Result<UniqueFd> open_cachefiles();
 // Gives the kernel `directory` to keep its cache in.

@@ -108,13 +108,14 @@ class CookieDoor final : public Door {
   std::shared_ptr<bool> x_alive = std::make_shared<bool>(true);
 };
 
-Result<void> CookieDoor::attach(uint32_t segment, int, const std::string& path) {
-  if (x_attached.contains(segment)) return {};
-  TRY(x_files.add(cookie_of(segment), path));
+// mount() gives it its name, on a worker. A mount that outlived a worker has opened it by that
+// name.
+Result<void> CookieDoor::attach(uint32_t segment, int, const std::string&) {
   x_attached.insert(segment);
   return {};
 }
 
+// On the loop: one unlink of a file that goes on under its name in the pool; nothing is freed.
 Result<void> CookieDoor::detach(uint32_t segment) {
   if (x_attached.erase(segment) != 0) x_files.remove(cookie_of(segment));
   return {};
@@ -175,6 +176,7 @@ void CookieDoor::on_open(const CachefilesOpen& open) {
   if (object.ok() && answered.ok()) x_objects[open.object] = std::move(*object);
 }
 
+// On the loop: the kernel has the file open, so nothing here waits for a disk.
 Result<ObjectPtr> CookieDoor::make_object(const CachefilesOpen& open, UniqueFd anonymous) const {
   auto object = std::make_shared<Object>();
   object->anonymous = std::move(anonymous);
@@ -245,8 +247,10 @@ Task<void> CookieDoor::serve(ObjectPtr object, CachefilesRead read) {
 Result<void> CookieDoor::mount_as(const DoorMount& mount, const std::string& fsid,
                                   const std::string& image) {
   OndemandMount request{fsid, x_files.domain(), {}, mount.mountpoint};
-  for (const DoorSegment& segment : mount.segments)
+  for (const DoorSegment& segment : mount.segments) {
+    TRY(x_files.add(cookie_of(segment.id), segment.path));
     request.devices.push_back(cookie_of(segment.id));
+  }
   TRY(x_files.add(fsid, image));
   auto mounted = mount_ondemand(request);
   x_files.remove(fsid);

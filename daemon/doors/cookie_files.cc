@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -26,6 +27,10 @@ Result<void> make_directory(const std::string& path) {
 }
 
 Result<void> set_xattr(const std::string& path, std::span<const std::byte> value) {
+  std::array<std::byte, 32> there;
+  const ssize_t bytes = ::lgetxattr(path.c_str(), kCookieXattr, there.data(), there.size());
+  if (bytes >= 0 && std::ranges::equal(std::span(there).first(static_cast<size_t>(bytes)), value))
+    return {};
   if (::lsetxattr(path.c_str(), kCookieXattr, value.data(), value.size(), 0) == 0) return {};
   Error error = errno_error(errno, std::string("set ") + kCookieXattr + " of " + path);
   if (error.sys_errno == EOPNOTSUPP) error.code = Errc::kUnsupported;

@@ -25,7 +25,7 @@ class CookieFiles {
   const std::string& domain() const { return x_domain; }
 
   // Puts `file` in the place of `cookie`; it is on the same file system and its size, a multiple of
-  // 4096, does not change as long as the kernel uses it. Idempotent.
+  // 4096, does not change as long as the kernel uses it. Idempotent; writes nothing then. Blocking.
   Result<void> add(const std::string& cookie, const std::string& file) const;
   // The name is needed only until the kernel has opened it.
   void remove(const std::string& cookie) const;

@@ -176,8 +176,9 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
   // without its marks.
   CO_TRY(co_await x_workers.run(Priority::kOnDemand,
                                 [this, &live] { return x_store.put_chain(live.record); }));
-  for (const SegmentId segment : live.record.segments) CO_TRY(attach(segment));
-  auto outcome = co_await mount_image(live.record);
+  x_mounting[id] = live.record.segments;
+  auto outcome = co_await attach_and_mount(live.record);
+  x_mounting.erase(id);
   if (outcome.ok()) {
     live.mounted = true;
     x_live[id] = std::move(live);
@@ -216,6 +217,11 @@ Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeF
   record.segments = std::move(image.devices);
   probes = std::move(image.probes);
   co_return Result<void>();
+}
+
+Task<Result<void>> Chains::attach_and_mount(const ChainRecord& record) {
+  for (const SegmentId segment : record.segments) CO_TRY(attach(segment));
+  co_return co_await mount_image(record);
 }
 
 Task<Result<void>> Chains::mount_image(const ChainRecord& record) {
@@ -276,10 +282,13 @@ Result<void> Chains::attach(SegmentId id) {
 }
 
 bool Chains::segment_in_use(SegmentId id) const {
-  return std::any_of(x_live.begin(), x_live.end(), [id](const auto& live) {
-    const auto& segments = live.second.record.segments;
+  const auto holds = [id](const std::vector<SegmentId>& segments) {
     return std::find(segments.begin(), segments.end(), id) != segments.end();
-  });
+  };
+  return std::any_of(x_live.begin(), x_live.end(),
+                     [&](const auto& live) { return holds(live.second.record.segments); }) ||
+         std::any_of(x_mounting.begin(), x_mounting.end(),
+                     [&](const auto& mounting) { return holds(mounting.second); });
 }
 
 void Chains::detach_unused(const std::vector<uint32_t>& segments) {

@@ -79,6 +79,7 @@ class Chains {
   std::string mountpoint(const Digest& chain) const;
   Task<Result<std::string>> mount_once(ChainRecord record);
   Task<Result<void>> build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes);
+  Task<Result<void>> attach_and_mount(const ChainRecord& record);
   Task<Result<void>> mount_image(const ChainRecord& record);
   Task<Result<void>> probe(Digest chain);
   Task<void> unmount_chain(Digest chain);
@@ -100,6 +101,8 @@ class Chains {
   Guard* x_guard;
   ChainOptions x_options;
   std::map<Digest, Live> x_live;  // chains with a superblock
+  // Attached for a superblock that is being made: another chain's end must not detach them.
+  std::map<Digest, std::vector<SegmentId>> x_mounting;
   std::map<Digest, std::shared_ptr<Pending>> x_pending;
   std::set<SegmentId> x_attached;
 };

@@ -36,8 +36,9 @@ for program in qemu-system-x86_64 busybox cpio mkfs.ext4; do
   command -v $program >/dev/null || skip "$program is not installed (scripts/setup.sh)"
 done
 
-WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"' EXIT
+WORK=$(mktemp -d) MACHINE=
+trap '[ -z "$MACHINE" ] || kill "$MACHINE" 2>/dev/null; rm -rf "$WORK"' EXIT
+trap 'exit 143' INT TERM HUP
 SHARE=$WORK/share INITRD=$WORK/initrd
 mkdir -p "$SHARE" "$INITRD"/{bin,proc,sys,dev,ro,rw,newroot,modules}
 : >"$INITRD/modules/order"
@@ -69,7 +70,10 @@ timeout -k 5 "$seconds" qemu-system-x86_64 -M q35 -accel tcg,thread=multi,tb-siz
   -fsdev "local,id=root,path=/,readonly=on,$p9" -device virtio-9p-pci,fsdev=root,mount_tag=root \
   -fsdev "local,id=share,path=$SHARE,$p9" -device virtio-9p-pci,fsdev=share,mount_tag=share \
   -drive "file=$WORK/disk,if=none,id=disk,format=raw,cache=unsafe,aio=threads" -device virtio-blk-pci,drive=disk \
-  -device virtio-rng-pci </dev/null 2>"$WORK/qemu" || status=$?
+  -device virtio-rng-pci </dev/null 2>"$WORK/qemu" &
+MACHINE=$!
+wait "$MACHINE" || status=$?
+MACHINE=
 [ -z "$log" ] || cat "$WORK/console" "$SHARE/dmesg" >"$log" 2>/dev/null || true
 
 if [ ! -s "$SHARE/status" ]; then

@@ -17,9 +17,10 @@ require_programs() {
   [ ${#missing[@]} -eq 0 ] || die "not installed: ${missing[*]} (run scripts/setup.sh)"
 }
 
-# wait_until SECONDS COMMAND...: polls every 50 ms; false when the time is over.
+# wait_until SECONDS COMMAND...: polls every 50 ms; false when the time is over. SLOW: how many times slower this machine is than
+# a real one (1).
 wait_until() {
-  local deadline=$((SECONDS + $1 + 1))
+  local deadline=$((SECONDS + $1 * ${SLOW:-1} + 1))
   shift
   until "$@" >/dev/null 2>&1; do
     [ "$SECONDS" -lt "$deadline" ] || return 1

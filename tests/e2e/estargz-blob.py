@@ -2,7 +2,7 @@
 """Writes an OCI layout directory with one image of one layer: eStargz, gzip or plain tar, made from deterministic files.
 
     estargz-blob.py [--form estargz|gzip|tar] [--files N] [--bytes SIZE] [--chunk SIZE] [--seed N] [--tag TAG] [--lie LIE]
-                    [--program FILE] LAYOUT
+                    [--program FILE] [--copies N] LAYOUT
 
 Names and content of the files: blob_files.py. Prints one JSON object: manifest, layer, diff_id, blob_bytes, toc_digest.
 
@@ -264,8 +264,16 @@ def main():
     parser.add_argument("--bomb", type=int, default=256 * MIB, help="zeros of the bombs: in a file, or after the last entry")
     parser.add_argument("--lie", choices=LIES, metavar="LIE", help=", ".join(LIES))
     parser.add_argument("--program", help="its content becomes the file `program`, executable")
+    parser.add_argument("--copies", type=int, help="as many layouts LAYOUT0, LAYOUT1 ..., seeds counting up, one line for each")
     parser.add_argument("layout")
-    print(json.dumps(write_layout(parser.parse_args())))
+    options = parser.parse_args()
+    if options.copies is None:
+        print(json.dumps(write_layout(options)))
+        return
+    layout, seed = options.layout, options.seed
+    for copy in range(options.copies):
+        options.layout, options.seed = f"{layout}{copy}", seed + copy
+        print(json.dumps(write_layout(options)))
 
 
 if __name__ == "__main__":

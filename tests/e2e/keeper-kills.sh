@@ -3,16 +3,16 @@
 # that starts dedupd again: the witness keeps every reader waiting, the next dedupd takes over. No wrong byte, no failed read, no
 # stuck reader. Then the witness dies, too: with the service manager's fd store nothing is lost; without it the guard kills the
 # readers before they see a hole, and the next dedupd serves new mounts. (What a door that fails closed does then: fail-closed.sh.)
-#   keeper-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (20), READERS (16)
-#   DEDUPD_DOOR: fanotify (default) or fuse
+#   keeper-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (20), READERS (16), FILE_BYTES (8 MiB)
+#   DEDUPD_DOOR: fanotify (default), fuse or cachefiles; SLOW: how many times slower this machine is than a real one (1)
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 DEDUPD_DOOR=${DEDUPD_DOOR:-fanotify}
 for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
-KILLS=${KILLS:-20} READERS=${READERS:-16}
-FILES=64 FILE_BYTES=$((8 << 20)) CHUNK_BYTES=$((64 << 10))
+KILLS=${KILLS:-20} READERS=${READERS:-16} SLOW=${SLOW:-1}
+FILES=64 FILE_BYTES=${FILE_BYTES:-$((8 << 20))} CHUNK_BYTES=$((64 << 10))
 
 pool_is_clean() { dedupctl check --json | tail -n 1 | jq -e '.clean and (.bad | length) == 0'; }
 processes() { pgrep -cf "^(/proc/self/exe|$BUILD/daemon/dedupd) .*$LAB/config.json" || true; }
@@ -36,7 +36,7 @@ start_service() {
 # storm WHO KILLS MNT: the line of read-under-kills.py
 storm() {
   python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes $FILE_BYTES --readers "$READERS" --kills "$2" --victims "$1" \
-    "$LAB/service/pid:$3" 2>>"$LAB/log/readers.log" || true
+    --slow "$SLOW" "$LAB/service/pid:$3" 2>>"$LAB/log/readers.log" || true
 }
 
 # second_is_refused: while a keeper lives.
@@ -100,6 +100,7 @@ mount_storm "$LAB/mnt"
 check "three processes hold the groups" wait_until 5 family_is_whole
 case $DEDUPD_DOOR in
   fanotify) check_equal "groups in the fd store" 16 "$(grep -c ^group- "$LAB/service/stored")" ;;
+  cachefiles) check_equal "/dev/cachefiles in the fd store" 1 "$(grep -cx segment-4294901761 "$LAB/service/stored")" ;;
   fuse) check_equal "FUSE connection and mount in the fd store" 2 "$(grep -cE '^segment-429490176[02]$' "$LAB/service/stored")" ;;
 esac
 result=$(storm all $((KILLS / 4)) "$LAB/mnt")

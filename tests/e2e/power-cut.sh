@@ -2,14 +2,14 @@
 # The power goes while images are pulled and read lazily: of what was not flushed to the pool's disk a random half is lost. The
 # pool opens clean all the same, nothing it calls present is absent or wrong, and what was lost is fetched again.
 #   power-cut.sh [BUILD]     BUILD: build folder (default: build/release)
-#   FILE_SYSTEMS="ext4 xfs btrfs", ROUNDS (4): cuts on each
+#   FILE_SYSTEMS="ext4 xfs btrfs", ROUNDS (4): cuts on each; SLOW (1): how many times slower this machine is than a real one
 #   NO_SYNC=1  dedupd never flushes its data files: the negative control, which this script ends with where xfs can be had
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
-FILE_SYSTEMS=${FILE_SYSTEMS:-ext4 xfs btrfs} ROUNDS=${ROUNDS:-4} SKIPPED=0 NO_SYNC=${NO_SYNC:-}
+FILE_SYSTEMS=${FILE_SYSTEMS:-ext4 xfs btrfs} ROUNDS=${ROUNDS:-4} SLOW=${SLOW:-1} SKIPPED=0 NO_SYNC=${NO_SYNC:-}
 VOLATILE_DISK=${VOLATILE_DISK:-$BUILD/tests/kernel/volatile_disk}
 FILES=24 BYTES=$((2 << 20)) CHUNK=$((64 << 10))
 
@@ -69,8 +69,7 @@ one_round() {
   disk_on "$LAB/fuse/disk" || { say "FAIL  $1 cannot be mounted before cut $3"; return 1; }
   start
   use_it "$seed"
-  sleep "0.$((RANDOM % 9))$((RANDOM % 9))"
-  sleep $((RANDOM % 3))
+  sleep "$((RANDOM % (3 * SLOW))).$((RANDOM % 100))"
   power_off
   disk_on "$2" || { failed "$1, cut $3: the file system cannot be mounted again: $(tail -n 1 "$LAB/log/mount.log")"; return 1; }
   start

@@ -6,7 +6,7 @@
 KEEPER is a pid, or a file with a pid that somebody keeps up to date. WHO: "worker", "keeper" (with its worker; the witness lives) or
 "all" (the witness, too). With --until nobody is killed here: the readers go on until FILE exists. The readers are split over the
 mounts. Ends with "kills=N reads=N wrong=N failed=N stuck=N"; exit status 1 unless the last three are 0. A reader is stuck when one
-read takes longer than STUCK_S. With --victims all readers may be killed by the guard: they are started again and counted as
+read takes longer than STUCK_S (times --slow). With --victims all readers may be killed by the guard: they are started again and counted as
 "guarded=N".
 """
 import argparse
@@ -115,11 +115,12 @@ def main():
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--until", metavar="FILE")
     parser.add_argument("--victims", choices=("worker", "keeper", "all"), default="worker")
-    parser.add_argument("--slow", type=float, default=1, help="workers live so many times longer: for an emulated machine")
+    parser.add_argument("--slow", type=float, default=1, help="all takes so many times longer: for an emulated machine")
     parser.add_argument("keepers", nargs="+", metavar="KEEPER:MNT")
     options = parser.parse_args()
     rigs = [(keeper, mount) for keeper, _, mount in (rig.partition(":") for rig in options.keepers)]
 
+    stuck_s = STUCK_S * options.slow
     board = multiprocessing.Array("Q", options.readers * COUNTERS, lock=False)
     stop = multiprocessing.Event()
 
@@ -141,7 +142,7 @@ def main():
 
     def stuck():
         now = int(time.monotonic() * 1000)
-        return sum(1 for i in range(options.readers) if (t := board[i * COUNTERS + STARTED]) and now - t > STUCK_S * 1000)
+        return sum(1 for i in range(options.readers) if (t := board[i * COUNTERS + STARTED]) and now - t > stuck_s * 1000)
 
     def replace_guarded():
         """Readers that the guard has killed start again."""
@@ -165,7 +166,7 @@ def main():
         worst_stuck = stuck()
     # What is in flight when the last worker dies has to end, too.
     stop.set()
-    deadline = time.monotonic() + STUCK_S
+    deadline = time.monotonic() + stuck_s
     for reader in readers:
         reader.join(max(0, deadline - time.monotonic()))
     worst_stuck = max(worst_stuck, sum(reader.is_alive() for reader in readers))

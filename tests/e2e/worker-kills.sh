@@ -1,15 +1,15 @@
 #!/bin/bash
 # 100 SIGKILLs of dedupd's worker at random moments under 16 verifying readers of a lazy mount: no wrong byte, no failed read, no
 # stuck reader, and a clean pool afterwards.
-#   worker-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (100), READERS (16), SLOW (1): how many
-#                               times slower this machine is than a real one
+#   worker-kills.sh [BUILD]     BUILD: build folder (default: build/release); KILLS (100), READERS (16), FILE_BYTES (8 MiB) of
+#                               each of the 64 files, SLOW (1): how many times slower this machine is than a real one
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 KILLS=${KILLS:-100} READERS=${READERS:-16} SLOW=${SLOW:-1}
-FILES=64 FILE_BYTES=$((8 << 20)) CHUNK_BYTES=$((64 << 10))
+FILES=64 FILE_BYTES=${FILE_BYTES:-$((8 << 20))} CHUNK_BYTES=$((64 << 10))
 
 chunk_requests() { grep -c '/blobs/.* 206 ' "$LAB/log/registry.log" || true; }
 pool_is_clean() { dedupctl check --json | tail -n 1 | jq -e '.clean and (.bad | length) == 0'; }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Reads a file of an estargz-blob.py image in one of the ways programs read, and compares every byte.
 
-    ways.py WAY MNT NUMBER SIZE [--seed N] [--offset N] [--readers N]
+    ways.py WAY MNT NUMBER SIZE [--seed N] [--readers N | --copies N]
 
 Prints one word: right, wrong, short (right as far as it went), the errno's name of an error, or refused, where the file system
-does not take this way at all. Ways: see WAYS.
+does not take this way at all. With --copies a line for each of the mounts MNT/0, MNT/1 ..., whose seeds count up. Ways: see WAYS.
 """
 import argparse
 import errno
@@ -148,7 +148,13 @@ def main():
     parser.add_argument("size", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", type=int, default=1, help="processes that start together")
+    parser.add_argument("--copies", type=int)
     options = parser.parse_args()
+    if options.copies is not None:
+        for copy in range(options.copies):
+            path = os.path.join(options.mnt, str(copy), blob_files.file_name(options.number))
+            print(in_child(options.way, path, blob_files.content(options.seed + copy, options.number, 0, options.size)), flush=True)
+        return
     path = os.path.join(options.mnt, blob_files.file_name(options.number))
     expected = blob_files.content(options.seed, options.number, 0, options.size)
     if options.readers == 1:

@@ -1,7 +1,11 @@
 // Segments behind a kernel that takes every block that is no hole for present.
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <thread>
@@ -67,6 +71,18 @@ class WholeBlocksTest : public ::testing::Test {
     }
     return map;
   }
+  // How many blocks the page cache holds.
+  size_t cached_blocks() const {
+    const UniqueFd fd = data();
+    const auto bytes = static_cast<size_t>(::lseek(fd.get(), 0, SEEK_END));
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd.get(), 0);
+    EXPECT_NE(memory, MAP_FAILED);
+    std::vector<unsigned char> resident(bytes / kBlock);
+    EXPECT_EQ(::mincore(memory, bytes, resident.data()), 0);
+    ::munmap(memory, bytes);
+    return static_cast<size_t>(
+        std::ranges::count_if(resident, [](unsigned char page) { return (page & 1) != 0; }));
+  }
   void spoil(uint64_t offset, size_t bytes) const {
     const UniqueFd fd = data();
     const std::string junk(bytes, 'x');
@@ -112,6 +128,23 @@ TEST_F(WholeBlocksTest, WritesWholeBlocksAndNothingElse) {
   const UniqueFd fd = data();
   ASSERT_TRUE(read_exactly(fd.get(), padding, 5000, "padding").ok());
   EXPECT_EQ(padding, Bytes(padding.size()));
+}
+
+// A page that waits to be written back is no hole any more, and not on disk, where the kernel
+// reads.
+TEST_F(WholeBlocksTest, WritesPassByThePageCache) {
+  begin(true);
+  struct statfs status {};
+  ASSERT_EQ(::statfs(rig.options.directory.c_str(), &status), 0);
+  if (status.f_type == TMPFS_MAGIC) GTEST_SKIP() << "a tmpfs is all page cache";
+  const std::vector<NamedFile> files = {{"a", noise(1, 5000)}, {"b", noise(2, 4096)}};
+  add(LazyLayer::make(files));
+  ASSERT_TRUE(rig.ensure(segment, {2 * kBlock, 1}).ok());
+  ASSERT_TRUE(rig.stream({files[0], {"new", noise(9, 7000)}}, PoolRig::record_of("other")).ok());
+  ASSERT_EQ(blocks(), "###");
+  EXPECT_EQ(cached_blocks(), 0u);
+  EXPECT_TRUE(rig.read_file(layer.blob, "a") == files[0].second);
+  EXPECT_GT(cached_blocks(), 0u);  // a page that is there is seen
 }
 
 TEST_F(WholeBlocksTest, PiecesThatShareABlockComeTogether) {
