@@ -20,7 +20,7 @@ Stages, in order:
   suite   containerd's snapshotter suite
   doors   the conformance suite of the doors, for every door that works here, on ext4, xfs and btrfs
   e2e     tests/e2e/*.sh and the quickstart: real containerd, registry, mounts; some once more behind the FUSE door, all of
-          them behind \$DEDUPD_DOOR when it is set
+          them behind \$DEDUPD_DOOR when it is set; the benchmarks once, small, to see that they work
   kernels tests/vm/*.sh in emulated machines: our build of 6.1 with fscache on demand, which takes some minutes when it is not
           in the cache; with --kernels the long ones in it, too, and Debian's own 6.1 and newer ones that apt offers
 Logs lie in build/test-logs. Exit status 0: nothing failed. A test whose kernel feature is absent is skipped by name.
@@ -68,7 +68,7 @@ stage_style() {
 
 build() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
 stage_build() {
-  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync || return
+  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync verify_rate || return
   step "build dev" build dev || return
   step "build fuzz" build fuzz
 }
@@ -138,6 +138,8 @@ stage_e2e() {
   export BUILD=$REPO/build/release
   for script in tests/e2e/*.sh; do [ ! -x "$script" ] || step "$(basename "$script" .sh)" "$script"; done
   e2e_of_fuse
+  step "bench coldfill, small" scripts/bench/coldfill/run.sh --runs 1 --mib 64 --json "$logs/coldfill.json"
+  step "bench recovery, small" scripts/bench/recovery/run.sh --kills 3 --json "$logs/recovery.json"
   step quickstart scripts/quickstart.sh --json "$logs/quickstart.json" && tail -n 8 "$logs/quickstart.log"
 }
 
