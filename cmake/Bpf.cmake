@@ -12,7 +12,7 @@ function(bpf_object name source)
     VERBATIM)
   add_custom_command(
     OUTPUT ${dir}/${name}.skel.h
-    COMMAND ${BPF_CLANG} -g -O2 -target bpf -D__TARGET_ARCH_x86 -Wall -Werror -I${dir}
+    COMMAND ${BPF_CLANG} -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Werror -I${dir}
             -I${PROJECT_SOURCE_DIR}/bpf -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${dir}/${name}.debug.o
     COMMAND ${BPFTOOL} gen object ${dir}/${name}.bpf.o ${dir}/${name}.debug.o  # without DWARF
     COMMAND ${BPFTOOL} gen skeleton ${dir}/${name}.bpf.o name ${name} > ${dir}/${name}.skel.h

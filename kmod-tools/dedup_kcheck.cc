@@ -114,6 +114,7 @@ Result<Report> examine(const std::string& directory) {
   report.facts.push_back(inode_share_fact());
   for (KernelFact& fact : fuse_facts()) report.facts.push_back(std::move(fact));
   report.facts.push_back(tp_btf_fact());
+  report.facts.push_back(access_fact());
   for (KernelFact& fact : ksm_facts()) report.facts.push_back(std::move(fact));
   report.facts.push_back(cgroup_fact());
   report.facts.push_back(reflink_fact(directory));

@@ -19,6 +19,8 @@ struct KernelFact {
 std::vector<KernelFact> fuse_facts();
 // A tracing program of the kind we use is loaded and attached for a moment.
 KernelFact tp_btf_fact();
+// What the recorder of accesses (daemon/trace) can see here: it is opened for a moment.
+KernelFact access_fact();
 std::vector<KernelFact> ksm_facts();
 KernelFact cgroup_fact();
 // Whether files of `directory` can share blocks (FICLONE).

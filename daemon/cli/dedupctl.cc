@@ -1,5 +1,5 @@
-// dedupctl: everything an operator does with a running dedupd. Parses the command line, runs one
-// command, prints its object or its text.
+// dedupctl: everything an operator does, with a running dedupd or, for profiles, without. Parses
+// the command line, runs one command, prints its object or its text.
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <filesystem>
@@ -12,6 +12,7 @@
 #include "cli/help.h"
 #include "cli/manual.h"
 #include "cli/names.h"
+#include "cli/profile_commands.h"
 
 namespace dedup {
 namespace {
@@ -24,6 +25,9 @@ struct Arguments {
   bool repair = false;
   std::string reference;
   std::string target;
+  std::string file;
+  ImportRequest import_request;
+  BuildRequest build_request;
   Action action;
 
   std::string full_reference() const {
@@ -43,6 +47,47 @@ CLI::App* add_command(CLI::App& parent, Arguments& arguments, const CommandHelp&
 void add_reference(CLI::App* command, Arguments& a) {
   command->add_option("REF", a.reference, "image: HOST/REPOSITORY[:TAG][@DIGEST] or oci:DIR[:TAG]")
       ->required();
+}
+
+void add_output(CLI::App* command, std::string& file) {
+  command->add_option("--output", file, "file to write; replaced when it exists")
+      ->type_name("FILE")
+      ->required();
+}
+
+void add_profile_commands(CLI::App& app, Arguments& a) {
+  CLI::App* profile = app.add_subcommand(kProfileHelp.name, kProfileHelp.summary);
+  describe(*profile, kProfileHelp.summary, kProfileHelp.description, kProfileHelp.footer);
+  profile->require_subcommand(1);
+  add_command(*profile, a, kProfileShowHelp,
+              [&a](const ApiClient&) { return run_profile_show(a.file); })
+      ->add_option("FILE", a.file, "a profile")
+      ->required();
+  CLI::App* from_list = add_command(*profile, a, kProfileImportHelp, [&a](const ApiClient&) {
+    return run_profile_import(a.import_request);
+  });
+  from_list->add_option("LIST", a.import_request.list, "a list of files")->required();
+  from_list
+      ->add_option("--from", a.import_request.kind,
+                   "auto (the default, by its content), paths, stargz, soci")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"auto", "paths", "stargz", "soci"}));
+  from_list
+      ->add_option("--layer", a.import_request.layers,
+                   "a layer of the image; once each, bottom first")
+      ->type_name("DIGEST")
+      ->allow_extra_args(false);
+  add_output(from_list, a.import_request.output);
+  CLI::App* build = add_command(*profile, a, kProfileBuildHelp, [&a](const ApiClient&) {
+    return run_profile_build(a.build_request);
+  });
+  build->add_option("RUN", a.build_request.runs, "profiles of single starts")->required();
+  build
+      ->add_option("--min-percent", a.build_request.min_percent_of_runs,
+                   "drop what less of the starts touched, default 50")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100));
+  add_output(build, a.build_request.output);
 }
 
 void add_commands(CLI::App& app, Arguments& a) {
@@ -70,6 +115,7 @@ void add_commands(CLI::App& app, Arguments& a) {
   add_command(app, a, kCheckHelp, [&a](const ApiClient& c) {
     return run_check(c, a.repair);
   })->add_flag("--repair", a.repair, "remove bad chunks, so that their next read fetches them");
+  add_profile_commands(app, a);
 }
 
 void configure(CLI::App& app, Arguments& a) {

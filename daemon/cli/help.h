@@ -114,4 +114,37 @@ EXAMPLES
   dedupctl check
   dedupctl check --repair --json)"};
 
+inline constexpr CommandHelp kProfileHelp{
+    "profile", "work on files that hold access profiles",
+    "An access profile says what a container of an image touches when it starts, in order. These\n"
+    "commands read and write files and need no dedupd. The format is described in\n"
+    "daemon/trace/profile.md of the sources.",
+    ""};
+
+inline constexpr CommandHelp kProfileShowHelp{
+    "show", "print a profile",
+    "Prints what is in FILE, first touch first: milliseconds since the container started, the\n"
+    "range of the file, how many of the recorded starts touched it, the layer and the path.",
+    R"(EXAMPLES
+  dedupctl profile show app.profile
+  dedupctl profile show app.profile --json | jq -r '.entries[].path')"};
+
+inline constexpr CommandHelp kProfileImportHelp{
+    "import", "make a profile of a list of files",
+    "Writes a profile that wants the files of LIST whole, first come first. LIST may be\n"
+    "  paths   a path per line; lines that begin with # are skipped\n"
+    "  stargz  what ctr-remote optimize --record-out writes\n"
+    "  soci    the array given to soci create --prefetch-files-json",
+    R"(EXAMPLES
+  dedupctl profile import files.txt --output app.profile
+  dedupctl profile import record.json --layer sha256:... --layer sha256:... --output app.profile)"};
+
+inline constexpr CommandHelp kProfileBuildHelp{
+    "build", "merge several recorded starts into one profile",
+    "Merges profiles of one image and command. 64 KiB blocks come in the order of their median\n"
+    "first touch; blocks that few starts touched are dropped. Profiles that were merged\n"
+    "themselves count as often as they have runs.",
+    R"(EXAMPLES
+  dedupctl profile build run1.profile run2.profile run3.profile --output app.profile)"};
+
 }  // namespace dedup

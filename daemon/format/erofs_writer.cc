@@ -236,13 +236,7 @@ Result<void> EmitPass::emit_flat_blocks(uint32_t node) {
   return x_stream.put(std::span(x_flat).first(bytes));
 }
 
-}  // namespace
-
-Result<ErofsImage> write_erofs(const ImageTree& tree, const ErofsOptions& options,
-                               const ErofsSink& sink) {
-  TRY(xattrs, XattrTable::build(tree));
-  TRY(layout, compute_layout(tree, options, xattrs));
-  TRY(EmitPass(tree, options, xattrs, layout, sink).run());
+ErofsImage described(const Layout& layout) {
   ErofsImage image;
   image.bytes = layout.blocks * kBlockBytes;
   image.devices = layout.devices;
@@ -250,6 +244,22 @@ Result<ErofsImage> write_erofs(const ImageTree& tree, const ErofsOptions& option
   for (const NodeLayout& node : layout.nodes)
     image.node_nid.push_back(static_cast<uint32_t>(node.nid));
   return image;
+}
+
+}  // namespace
+
+Result<ErofsImage> write_erofs(const ImageTree& tree, const ErofsOptions& options,
+                               const ErofsSink& sink) {
+  TRY(xattrs, XattrTable::build(tree));
+  TRY(layout, compute_layout(tree, options, xattrs));
+  TRY(EmitPass(tree, options, xattrs, layout, sink).run());
+  return described(layout);
+}
+
+Result<ErofsImage> plan_erofs(const ImageTree& tree, const ErofsOptions& options) {
+  TRY(xattrs, XattrTable::build(tree));
+  TRY(layout, compute_layout(tree, options, xattrs));
+  return described(layout);
 }
 
 }  // namespace dedup

@@ -46,4 +46,7 @@ using ErofsSink = std::function<Result<void>(std::span<const std::byte>)>;
 Result<ErofsImage> write_erofs(const ImageTree& tree, const ErofsOptions& options,
                                const ErofsSink& sink);
 
+// What write_erofs would return, without writing: whose inode numbers a mounted image has.
+Result<ErofsImage> plan_erofs(const ImageTree& tree, const ErofsOptions& options);
+
 }  // namespace dedup

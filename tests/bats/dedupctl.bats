@@ -44,7 +44,7 @@ field() {
 }
 
 @test "help of every command reads like a manual page" {
-  for command in "" pull mount umount images rm status pool "pool stat" check; do
+  for command in "" pull mount umount images rm status pool "pool stat" check profile "profile show" "profile import" "profile build"; do
     run --separate-stderr "$DEDUPCTL" $command --help
     [ "$status" -eq 0 ]
     [ -z "$stderr" ]

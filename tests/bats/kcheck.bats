@@ -15,8 +15,8 @@ setup() {
   "$KCHECK" --root "$BATS_TEST_TMPDIR" --json >"$BATS_TEST_TMPDIR/json"
   jq -e '[.doors[].name] == ["cachefiles", "fanotify", "fuse"]' "$BATS_TEST_TMPDIR/json"
   jq -e 'all(.doors[]; .reason != "") and all(.features[]; .seen != "" and (.there | IN("yes", "no", "unknown")))' "$BATS_TEST_TMPDIR/json"
-  jq -e '.features | has("file_backed_mounts") and has("directio") and has("inode_share") and has("fuse") and has("tp_btf") and has("ksm")
-         and has("cgroup_v2") and has("reflink")' "$BATS_TEST_TMPDIR/json"
+  jq -e '.features | has("file_backed_mounts") and has("directio") and has("inode_share") and has("fuse") and has("tp_btf") and has("access_recorder")
+         and has("ksm") and has("cgroup_v2") and has("reflink")' "$BATS_TEST_TMPDIR/json"
 }
 
 @test "what is there agrees with the kernel" {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # make-seeds.sh DIR: first inputs for the fuzz targets, made with the tools of the system, in DIR/TARGET/.
 set -eu
+corpus=$(cd "$(dirname "$0")/../corpus" && pwd)
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -47,3 +48,21 @@ fi
 printf 'p' >"$out/fuzz_layer_index_file/good"
 printf 'p\020\000\002\100\000\377' >"$out/fuzz_layer_index_file/patched"
 printf 'DLRINDX1\001\000\000\000\000\020\000\000' >"$out/fuzz_layer_index_file/header"
+
+# fuzz_profile: the first byte chooses the reader.
+mkdir -p "$out/fuzz_profile"
+digest=sha256:$(printf '%064d' 0)
+profile() {
+  printf '{"dedup_profile":1,"source":"touches","runs":2,"layers":["%s"],"entries":1}\n' "$digest"
+  printf '{"layer":0,"path":"/bin/sh","offset":0,"length":65536,"us":9,"runs":2}\n'
+}
+{ printf '\001' && profile; } >"$out/fuzz_profile/good"
+if command -v zstd >/dev/null; then
+  { printf '\000' && profile | zstd -qc; } >"$out/fuzz_profile/good-zstd"
+fi
+for bad in "$corpus"/profile/*.jsonl; do
+  { printf '\001' && cat "$bad"; } >"$out/fuzz_profile/$(basename "$bad" .jsonl)"
+done
+printf '\002# list\n/bin/sh\nusr/lib/x\n' >"$out/fuzz_profile/paths"
+printf '\003{"path":"bin/sh","manifestDigest":"%s","layerIndex":0}\n' "$digest" >"$out/fuzz_profile/stargz"
+printf '\004["/bin/sh", "/usr/lib/x"]' >"$out/fuzz_profile/soci"

@@ -1,0 +1,29 @@
+// dedupctl profile: offline work on files that hold access profiles (trace/profile.md). Needs no
+// dedupd. One thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+
+namespace dedup {
+
+Result<CommandResult> run_profile_show(const std::string& file);
+
+struct ImportRequest {
+  std::string list;
+  std::string kind = "auto";        // auto, paths, stargz or soci
+  std::vector<std::string> layers;  // digests, bottom first
+  std::string output;
+};
+Result<CommandResult> run_profile_import(const ImportRequest& request);
+
+struct BuildRequest {
+  std::vector<std::string> runs;
+  uint32_t min_percent_of_runs = 50;
+  std::string output;
+};
+Result<CommandResult> run_profile_build(const BuildRequest& request);
+
+}  // namespace dedup

@@ -1,0 +1,81 @@
+// Recorder: what the containers of this node read of image mounts, recorded by the kernel
+// (bpf/access.bpf.c). Costs nothing before the first mount is added but the tracepoints themselves.
+// Ends with the object and with the process: a recording does not survive its worker. Owned by
+// main; blocking system calls of some milliseconds; one thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "trace/cgroups.h"
+#include "trace/page_runs.h"
+
+struct access;  // the skeleton
+
+namespace dedup {
+
+struct RecorderOptions {
+  CgroupHierarchy hierarchy = node_hierarchy();
+  // Areas of 256 KiB, about 100 bytes each, of all recordings together. What does not fit is
+  // counted as dropped.
+  uint32_t max_areas = 131072;
+  // Use only what kernels before about 6.13 have.
+  bool misses_only = false;
+};
+
+enum class CgroupScope : uint8_t {
+  kNamed,  // readers in cgroups given to record_cgroup, or below them
+  kEvery,  // every reader, by the cgroup it is in itself
+};
+
+struct RecorderCounts {
+  uint64_t events = 0;   // reads and faults that were looked at; each of any number of pages
+  uint64_t areas = 0;    // first touches
+  uint64_t dropped = 0;  // touches lost: the map was full, or the kernel skipped a program
+};
+
+class Recorder {
+ public:
+  // errors  kUnsupported: no BTF, no usable tracepoint; kDenied: BPF is forbidden
+  static Result<std::unique_ptr<Recorder>> open(const RecorderOptions& options = {});
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  // The EROFS file system a mount point or any directory in it belongs to. Returns its device, as
+  // in PageRun. The kernel gives the number to another file system after the last user of this one
+  // is gone: forget it before.
+  //   errors  kInvalid: not EROFS
+  Result<uint32_t> record_mount(const std::string& mountpoint, CgroupScope scope);
+  void forget_mount(uint32_t device);
+
+  // From now on; directory: of the cgroup, in the hierarchy of the options.
+  Result<CgroupId> record_cgroup(const std::string& directory);
+  // Cgroups with anything recorded.
+  Result<std::vector<CgroupId>> seen() const;
+  // What was recorded of it up to now. Stays recorded.
+  Result<Recording> recording(CgroupId cgroup) const;
+  // No more of it, and nothing remembered.
+  Result<void> forget_cgroup(CgroupId cgroup);
+
+  Result<RecorderCounts> counts() const;
+  Sight sight() const { return x_sight; }
+  // For the operator: tracepoints this kernel lacks; empty when everything is seen.
+  const std::vector<std::string>& missing_tracepoints() const { return x_missing; }
+  // For measurements with bpf(BPF_ENABLE_STATS).
+  std::vector<int> program_fds() const;
+
+ private:
+  Recorder() = default;
+  Result<void> load(const RecorderOptions& options);
+  Result<std::vector<SeenArea>> read_areas() const;
+
+  struct access* x_skeleton = nullptr;
+  CgroupHierarchy x_hierarchy = CgroupHierarchy::kV2;
+  Sight x_sight = Sight::kTouches;
+  std::vector<std::string> x_missing;
+};
+
+}  // namespace dedup
