@@ -1,6 +1,8 @@
 // Kills the worker 100 times at random moments, also while it starts, under 16 readers that verify
 // every byte they read through a lazy mount. Real keeper, link and door.
-//   kill_storm [KILLS] [--door DOOR]     the storm; 100 kills, fanotify
+//   kill_storm [KILLS] [--door DOOR] [--patience SECONDS]
+//                                        the storm; 100 kills, fanotify; what takes longer than the
+//                                        patience, 10 s, is stuck
 //   kill_storm --worker DIRECTORY DOOR   what the keeper starts
 #include <signal.h>
 #include <sys/wait.h>
@@ -23,11 +25,10 @@ using std::chrono::steady_clock;
 
 constexpr int kSkipped = 77;
 constexpr int kWrongUsage = 2;
-constexpr auto kLongestWait = std::chrono::seconds(10);
 
 template <typename Condition>
-bool wait_until(Condition condition) {
-  const auto deadline = steady_clock::now() + kLongestWait;
+bool wait_until(std::chrono::seconds patience, Condition condition) {
+  const auto deadline = steady_clock::now() + patience;
   while (!condition()) {
     if (steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(milliseconds(1));
@@ -50,16 +51,23 @@ pid_t start_keeper(const std::string& program, const std::string& directory, Rig
   _exit(run_keeper(std::move(options), log));
 }
 
+struct StormOptions {
+  RigDoor door = RigDoor::kFanotify;
+  int kills = 100;
+  std::chrono::seconds patience{10};
+};
+
 class Storm {
  public:
-  Storm(std::string program, RigDoor kind, int kills)
-      : x_program(std::move(program)), x_kind(kind), x_kills(kills) {}
+  Storm(std::string program, StormOptions options)
+      : x_program(std::move(program)), x_options(options) {}
 
   int run() {
     const auto image = LazyImage::create(x_scratch.path(), storm_files());
     if (!image.ok()) return fail(image.error().to_string());
-    x_keeper = start_keeper(x_program, x_scratch.path(), x_kind);
-    if (!wait_until([&] { return x_board.workers_ready > 0; })) return fail("no worker came up");
+    x_keeper = start_keeper(x_program, x_scratch.path(), x_options.door);
+    if (!wait_until(x_options.patience, [&] { return x_board.workers_ready > 0; }))
+      return fail("no worker came up");
     start_readers();
     kill_workers();
     const bool all_moved = wait_for_progress();
@@ -100,9 +108,9 @@ class Storm {
 
   void kill_workers() {
     pid_t last = 0;
-    for (int done = 0; done < x_kills; ++done) {
+    for (int done = 0; done < x_options.kills; ++done) {
       std::this_thread::sleep_for(milliseconds(x_random() % 400));
-      const bool next = wait_until([&] { return x_board.worker_pid != last; });
+      const bool next = wait_until(x_options.patience, [&] { return x_board.worker_pid != last; });
       if (!next) {
         std::fprintf(stderr, "no new worker after kill %d\n", done);
         return;
@@ -117,7 +125,7 @@ class Storm {
   bool wait_for_progress() {
     std::vector<uint64_t> before;
     for (const auto& reader : x_board.readers) before.push_back(reader.reads);
-    return wait_until([&] {
+    return wait_until(x_options.patience, [&] {
       for (size_t i = 0; i < kReaders; ++i) {
         if (x_board.readers[i].reads < before[i] + 2) return false;
       }
@@ -129,7 +137,8 @@ class Storm {
     x_board.readers_stop = true;
     for (const pid_t reader : x_readers) {
       int status = 0;
-      const bool ended = wait_until([&] { return waitpid(reader, &status, WNOHANG) == reader; });
+      const bool ended = wait_until(x_options.patience,
+                                    [&] { return waitpid(reader, &status, WNOHANG) == reader; });
       if (!ended) {
         ++x_stuck;
         kill(reader, SIGKILL);
@@ -144,7 +153,8 @@ class Storm {
   bool stop_keeper() {
     kill(x_keeper, SIGTERM);
     int status = 0;
-    const bool ended = wait_until([&] { return waitpid(x_keeper, &status, WNOHANG) == x_keeper; });
+    const bool ended = wait_until(x_options.patience,
+                                  [&] { return waitpid(x_keeper, &status, WNOHANG) == x_keeper; });
     if (!ended) {
       kill(x_keeper, SIGKILL);
       waitpid(x_keeper, nullptr, 0);
@@ -171,8 +181,8 @@ class Storm {
         static_cast<long long>(
             std::chrono::duration_cast<std::chrono::seconds>(steady_clock::now() - x_begin)
                 .count()));
-    const bool good = x_killed == x_kills && reads > 0 && wrong == 0 && failed == 0 &&
-                      x_stuck == 0 && stopped && (x_kills < 20 || x_board.recovered > 0);
+    const bool good = x_killed == x_options.kills && reads > 0 && wrong == 0 && failed == 0 &&
+                      x_stuck == 0 && stopped && (x_options.kills < 20 || x_board.recovered > 0);
     if (!good) show_log();
     return good ? 0 : 1;
   }
@@ -180,8 +190,7 @@ class Storm {
   const steady_clock::time_point x_begin = steady_clock::now();
   ScratchDirectory x_scratch;
   std::string x_program;
-  RigDoor x_kind;
-  int x_kills;
+  StormOptions x_options;
   StormBoard& x_board = StormBoard::in(x_scratch.path());
   std::mt19937 x_random{std::random_device{}()};
   pid_t x_keeper = -1;
@@ -191,32 +200,33 @@ class Storm {
   uint64_t x_stuck = 0;
 };
 
-int run_storm(const std::string& program, RigDoor kind, int kills) {
-  if (const auto usable = supported(kind); !usable.ok()) {
+int run_storm(const std::string& program, StormOptions options) {
+  if (const auto usable = supported(options.door); !usable.ok()) {
     std::printf("skipped: %s\n", usable.error().to_string().c_str());
     return kSkipped;
   }
-  return Storm(program, kind, kills).run();
+  return Storm(program, options).run();
 }
 
 int run(int argc, char** argv) {
-  RigDoor kind = RigDoor::kFanotify;
+  StormOptions options;
   if (argc == 4 && std::strcmp(argv[1], "--worker") == 0) {
-    return run_storm_worker(argv[2], rig_door_named(argv[3]).value_or(kind));
+    return run_storm_worker(argv[2], rig_door_named(argv[3]).value_or(options.door));
   }
-  int kills = 100;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--door") == 0 && i + 1 < argc) {
       const auto named = rig_door_named(argv[++i]);
       if (!named) return kWrongUsage;
-      kind = *named;
+      options.door = *named;
+    } else if (std::strcmp(argv[i], "--patience") == 0 && i + 1 < argc) {
+      options.patience = std::chrono::seconds(std::atoi(argv[++i]));
     } else {
-      kills = std::atoi(argv[i]);
+      options.kills = std::atoi(argv[i]);
     }
   }
   char program[4096] = {};
   if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0) return 1;
-  return run_storm(program, kind, kills);
+  return run_storm(program, options);
 }
 
 }  // namespace
