@@ -7,12 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <ctime>
-
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <thread>
 
 #include "base/unique_fd.h"
@@ -90,8 +89,9 @@ int run(const char* path, unsigned max_threads) {
     const double cpu_before = cpu_seconds();
     const double seconds = measure(*chunks, *blob, threads);
     if (seconds < 0) return 1;
-    std::printf("{\"threads\": %u, \"bytes\": %llu, \"seconds\": %.3f, \"cpu_seconds\": %.2f}\n", threads,
-                static_cast<unsigned long long>(bytes), seconds, cpu_seconds() - cpu_before);
+    std::printf("{\"threads\": %u, \"bytes\": %llu, \"seconds\": %.3f, \"cpu_seconds\": %.2f}\n",
+                threads, static_cast<unsigned long long>(bytes), seconds,
+                cpu_seconds() - cpu_before);
   }
   return 0;
 }

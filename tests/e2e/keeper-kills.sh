@@ -35,7 +35,7 @@ start_service() {
 
 # storm WHO KILLS MNT: the line of read-under-kills.py
 storm() {
-  python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes $FILE_BYTES --readers "$READERS" --kills "$2" --victims "$1" \
+  python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes "$FILE_BYTES" --readers "$READERS" --kills "$2" --victims "$1" \
     --slow "$SLOW" "$LAB/service/pid:$3" 2>>"$LAB/log/readers.log" || true
 }
 
@@ -50,7 +50,7 @@ require_root
 require_programs python3 jq
 lab_open
 mkdir "$LAB/images" "$LAB/mnt" "$LAB/mnt2"
-python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $FILE_BYTES --chunk $CHUNK_BYTES "$LAB/images/storm" >"$LAB/facts.json"
+python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes "$FILE_BYTES" --chunk $CHUNK_BYTES "$LAB/images/storm" >"$LAB/facts.json"
 # The delay keeps most of the image missing until the last kill.
 lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" --delay-ms 25 "$LAB/images"
 lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
