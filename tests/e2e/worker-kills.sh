@@ -18,7 +18,7 @@ require_root
 require_programs python3 jq
 lab_open
 mkdir "$LAB/images" "$LAB/mnt"
-python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $FILE_BYTES --chunk $CHUNK_BYTES "$LAB/images/storm" >"$LAB/facts.json"
+python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes "$FILE_BYTES" --chunk $CHUNK_BYTES "$LAB/images/storm" >"$LAB/facts.json"
 # The delay keeps most of the image missing until the last kill.
 lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" --delay-ms 25 "$LAB/images"
 lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
@@ -29,7 +29,7 @@ say "door: $(dedupd_number .door)"
 dedupctl mount "$REGISTRY/storm:latest" "$LAB/mnt" >>"$LAB/log/mount.log"
 before=$(chunk_requests)
 t0=$EPOCHREALTIME
-result=$(python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes $FILE_BYTES --readers "$READERS" --kills "$KILLS" --slow "$SLOW" \
+result=$(python3 "$REPO/tests/e2e/read-under-kills.py" --files $FILES --bytes "$FILE_BYTES" --readers "$READERS" --kills "$KILLS" --slow "$SLOW" \
   "${LAB_PIDS[dedupd]}:$LAB/mnt" 2>"$LAB/log/readers.log") || true
 fetches=$(($(chunk_requests) - before))
 say "$result ($(seconds_since "$t0") s, $fetches fetches)"
