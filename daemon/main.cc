@@ -25,6 +25,7 @@
 #include "image/images.h"
 #include "keeper/keeper.h"
 #include "pool/files.h"
+#include "trace/prefetcher.h"
 
 namespace dedup {
 namespace {
@@ -142,8 +143,7 @@ class Worker {
     x_filler.emplace(*x_pool, *x_trial);
     TRY(store, ImageStore::open(x_pool->catalog().database()));
     x_store = std::move(store);
-    x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources,
-                     LayerOptions{.limits = layer_limits(x_config)});
+    x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, layer_options());
     return x_layers->load_locations();
   }
 
@@ -167,6 +167,19 @@ class Worker {
     x_tasks.spawn(watch_signals());
     x_tasks.spawn(watch_keeper());
     x_tasks.spawn(watch_holders());
+  }
+
+  LayerOptions layer_options() {
+    LayerOptions options;
+    options.limits = layer_limits(x_config);
+    if (!x_config.prefetch.enabled) return options;
+    x_prefetcher.emplace(x_log, *x_pool, static_cast<unsigned>(x_config.prefetch.workers));
+    options.on_landmark = [this](const LayerRecord& layer, ByteRange blob) {
+      const auto segment = x_pool->segment(layer.segment);
+      if (segment == nullptr) return;
+      x_prefetcher->add("landmark of " + layer.digest.to_string(), before_landmark(*segment, blob));
+    };
+    return options;
   }
 
   // The first worker tries which door works; later ones serve what is mounted behind it.
@@ -304,8 +317,10 @@ class Worker {
   Task<void> stop() {
     x_stopping = true;
     x_log.info("stopping");
+    if (x_prefetcher) x_prefetcher->stop();
     co_await x_chains->close(std::chrono::milliseconds(x_config.stop_timeout_ms));
     co_await x_pool->close();
+    if (x_prefetcher) co_await x_prefetcher->close();
     const bool closed = co_await x_chains->close_against_readers();
     if (closed && x_guard != nullptr) x_guard->remove();
     co_await x_door->stop();
@@ -332,6 +347,7 @@ class Worker {
   bool x_door_started = false;
   std::unique_ptr<Guard> x_guard;
   std::unique_ptr<ImageStore> x_store;
+  std::optional<Prefetcher> x_prefetcher;
   std::optional<Layers> x_layers;
   std::optional<Chains> x_chains;
   std::optional<Images> x_images;

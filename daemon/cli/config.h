@@ -37,6 +37,11 @@ struct FetchConfig {
   uint64_t readahead_bytes = 32 << 20;
 };
 
+struct PrefetchConfig {
+  bool enabled = true;
+  uint64_t workers = 4;
+};
+
 struct LimitsConfig {
   uint64_t max_entries = 4'000'000;
   uint64_t max_file_bytes = 1ull << 44;
@@ -58,6 +63,7 @@ struct Config {
   std::map<std::string, RegistryConfig> registries;
   std::string docker_config;  // empty: $DOCKER_CONFIG/config.json, else /root/.docker/config.json
   FetchConfig fetch;
+  PrefetchConfig prefetch;
   LimitsConfig limits;
   uint64_t stop_timeout_ms = 10'000;
   bool mount_directio = false;

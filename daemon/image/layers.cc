@@ -129,17 +129,18 @@ Task<Result<std::optional<LayerRecord>>> Layers::prepare_estargz(Descriptor laye
     stored.insert(stored.end(), tail.begin(),
                   tail.end() - static_cast<ptrdiff_t>(footer->footer_bytes));
   }
-  CO_TRY(index, co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<LayerIndex> {
+  CO_TRY(parsed, co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<EstargzLayer> {
     TRY(json, extract_estargz_toc(stored, toc_digest, x_options.limits));
     Bytes().swap(stored);
-    TRY(parsed, parse_estargz_toc(json, *footer, x_pool.options().chunk_bytes, x_options.limits));
-    return std::move(parsed.index);
+    return parse_estargz_toc(json, *footer, x_pool.options().chunk_bytes, x_options.limits);
   }));
   LayerPlan plan;
   plan.record = {layer.digest, diff_id, "estargz", layer.size, 0, kZeroSegment};
-  plan.index = std::move(index);
+  plan.index = std::move(parsed.index);
   plan.segment = x_pool.new_segment();
   CO_TRY(record, co_await x_pool.add_layer(std::move(plan)));
+  if (x_options.on_landmark && !parsed.prefetch.empty())
+    x_options.on_landmark(record, parsed.prefetch);
   co_return std::optional(std::move(record));
 }
 

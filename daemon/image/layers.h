@@ -3,6 +3,7 @@
 // does not cost its neighbours their laziness. Owned by main; loop thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,8 +18,12 @@
 namespace dedup {
 
 struct LayerOptions {
+  // A lazy layer has just come to the node whose maker wants the blob bytes in `blob` early.
+  using OnLandmark = std::function<void(const LayerRecord& layer, ByteRange blob)>;
+
   LayerLimits limits;
   unsigned max_streams = 2;  // streaming passes at once: bounds memory
+  OnLandmark on_landmark;
 };
 
 struct PreparedLayer {

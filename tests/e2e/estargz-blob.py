@@ -2,7 +2,7 @@
 """Writes an OCI layout directory with one image of one layer: eStargz, gzip or plain tar, made from deterministic files.
 
     estargz-blob.py [--form estargz|gzip|tar] [--files N] [--bytes SIZE] [--chunk SIZE] [--seed N] [--tag TAG] [--lie LIE]
-                    [--program FILE] [--copies N] LAYOUT
+                    [--program FILE] [--landmark N] [--copies N] LAYOUT
 
 Names and content of the files: blob_files.py. Prints one JSON object: manifest, layer, diff_id, blob_bytes, toc_digest.
 
@@ -118,10 +118,11 @@ def write_layer(blob, options):
     """Returns the TOC entries (used for eStargz only)."""
     toc = []
     estargz = options.form == "estargz"
+    entries = list(layer_entries(options))
     if estargz:
-        entries = [(REG, ".no.prefetch.landmark", "", 1, lambda offset, length: b"\x0f"), *layer_entries(options)]
-    else:
-        entries = layer_entries(options)
+        name = ".prefetch.landmark" if options.landmark else ".no.prefetch.landmark"
+        files = [at for at, entry in enumerate(entries) if entry[0] == REG]
+        entries.insert(files[options.landmark] if options.landmark else 0, (REG, name, "", 1, lambda offset, length: b"\x0f"))
     for kind, name, link, size, read in entries:
         blob.add(header(kind, name, link, size))
         entry = {"name": name + "/" * (kind == DIR), "type": TYPES[kind], "modtime": RFC_MTIME, "mode": mode_of(kind, name)}
@@ -264,6 +265,7 @@ def main():
     parser.add_argument("--bomb", type=int, default=256 * MIB, help="zeros of the bombs: in a file, or after the last entry")
     parser.add_argument("--lie", choices=LIES, metavar="LIE", help=", ".join(LIES))
     parser.add_argument("--program", help="its content becomes the file `program`, executable")
+    parser.add_argument("--landmark", type=int, default=0, help="so many files lie before the prefetch landmark; 0: there is none")
     parser.add_argument("--copies", type=int, help="as many layouts LAYOUT0, LAYOUT1 ..., seeds counting up, one line for each")
     parser.add_argument("layout")
     options = parser.parse_args()

@@ -1,0 +1,164 @@
+#include "trace/prefetcher.h"
+
+#include <gtest/gtest.h>
+
+#include "unit/pool/pool_rig.h"
+
+namespace dedup::test {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+class PrefetcherTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    rig.options.fetch.coalesce.max_gap_bytes = 0;
+    rig.open();
+  }
+  void TearDown() override {
+    rig.loop.call([this] { prefetcher->stop(); });
+    rig.loop.run(prefetcher->close());
+  }
+  void start(unsigned workers) { prefetcher.emplace(rig.log, *rig.pool, workers); }
+
+  // A layer of `count` files of a MiB, one piece each.
+  SegmentId add_layer(unsigned first, unsigned count) {
+    std::vector<NamedFile> files;
+    for (unsigned i = first; i < first + count; ++i)
+      files.emplace_back("f" + std::to_string(i), noise(i, kMiB));
+    layers.push_back(LazyLayer::make(files, 16));
+    const auto record = rig.add(layers.back());
+    EXPECT_TRUE(record.ok());
+    return record->segment;
+  }
+  static PrefetchRange piece(SegmentId segment, uint64_t index) {
+    return {segment, {index * kMiB, kMiB}};
+  }
+  void add(const char* name, std::vector<PrefetchRange> ranges) {
+    rig.loop.call([&] { prefetcher->add(name, std::move(ranges)); });
+  }
+  bool waits_for(const PrefetchRange& wanted) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!rig.present(wanted.segment, wanted.range)) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return true;
+  }
+  std::vector<uint64_t> read_offsets() {
+    std::vector<uint64_t> offsets;
+    rig.loop.call([&] {
+      for (const auto& read : rig.source.reads) offsets.push_back(read.range.offset);
+    });
+    return offsets;
+  }
+
+  PoolRig rig;
+  std::vector<LazyLayer> layers;
+  std::optional<Prefetcher> prefetcher;
+};
+
+TEST_F(PrefetcherTest, BringsRangesInTheOrderGiven) {
+  start(1);
+  const SegmentId segment = add_layer(0, 16);
+  std::vector<PrefetchRange> ranges;
+  for (const uint64_t index : {12, 2, 14, 4, 6, 0, 8, 10}) ranges.push_back(piece(segment, index));
+  add("list", ranges);
+  for (const PrefetchRange& wanted : ranges) EXPECT_TRUE(waits_for(wanted));
+  // In batches of four; within one the fetcher may order and join.
+  const auto offsets = read_offsets();
+  ASSERT_EQ(offsets.size(), 8u);
+  const uint64_t last_of_first = *std::max_element(offsets.begin(), offsets.begin() + 4);
+  EXPECT_EQ(last_of_first / kMiB, 14u);
+  EXPECT_EQ(*std::max_element(offsets.begin() + 4, offsets.end()) / kMiB, 10u);
+  for (const uint64_t index : {1, 3, 5, 15})
+    EXPECT_FALSE(rig.present(segment, piece(segment, index).range));
+}
+
+TEST_F(PrefetcherTest, FetchesOnlyWhatIsMissingAndBehindOnDemandReads) {
+  start(4);
+  const SegmentId segment = add_layer(0, 4);
+  ASSERT_TRUE(rig.ensure(segment, {0, 2 * kMiB}).ok());
+  const size_t before = rig.reads();
+  add("list", {piece(segment, 0), piece(segment, 1), piece(segment, 3)});
+  EXPECT_TRUE(waits_for(piece(segment, 3)));
+  ASSERT_EQ(rig.reads(), before + 1);
+  rig.loop.call([&] { EXPECT_EQ(rig.source.reads.back().priority, Priority::kPrefetch); });
+  add("all there", {piece(segment, 0)});
+  add("empty", {});
+  EXPECT_EQ(rig.reads(), before + 1);
+}
+
+TEST_F(PrefetcherTest, ListsTakeTurns) {
+  start(1);
+  const SegmentId one = add_layer(0, 16);
+  const SegmentId two = add_layer(100, 16);
+  rig.loop.call([&] { rig.source.hold(); });
+  std::vector<PrefetchRange> long_list, short_list;
+  for (uint64_t i = 0; i < 16; ++i) long_list.push_back(piece(one, i));
+  for (uint64_t i = 0; i < 4; ++i) short_list.push_back(piece(two, i));
+  add("long", long_list);
+  add("short", short_list);
+  rig.loop.call([&] { rig.source.release(); });
+  EXPECT_TRUE(waits_for(piece(one, 15)));
+  std::vector<Digest> blobs;
+  rig.loop.call([&] {
+    for (const auto& read : rig.source.reads)
+      if (blobs.empty() || blobs.back() != read.blob) blobs.push_back(read.blob);
+  });
+  EXPECT_EQ(blobs, (std::vector<Digest>{layers[0].blob, layers[1].blob, layers[0].blob}));
+}
+
+TEST_F(PrefetcherTest, AListWhoseSourceIsIllIsGivenUp) {
+  start(1);
+  const SegmentId ill = add_layer(0, 16);
+  const SegmentId well = add_layer(100, 8);
+  rig.loop.call([&] { rig.source.blobs.erase(layers[0].blob); });
+  std::vector<PrefetchRange> bad, good;
+  for (uint64_t i = 0; i < 16; ++i) bad.push_back(piece(ill, i));
+  for (uint64_t i = 0; i < 8; ++i) good.push_back(piece(well, i));
+  add("bad", bad);
+  add("good", good);
+  for (const PrefetchRange& wanted : good) EXPECT_TRUE(waits_for(wanted));
+  size_t tries = 0;
+  rig.loop.call([&] {
+    for (const auto& read : rig.source.reads) tries += read.blob == layers[0].blob ? 1 : 0;
+  });
+  EXPECT_GE(tries, 1u);
+  EXPECT_LE(tries, 4u) << "its first batch and no more";
+}
+
+TEST_F(PrefetcherTest, StopsInTheMiddleOfAList) {
+  start(2);
+  const SegmentId segment = add_layer(0, 64);
+  rig.loop.call([&] { rig.source.hold(); });
+  std::vector<PrefetchRange> ranges;
+  for (uint64_t i = 0; i < 64; ++i) ranges.push_back(piece(segment, i));
+  add("list", ranges);
+  rig.loop.call([&] {
+    prefetcher->stop();
+    rig.source.release();
+  });
+  rig.loop.run(prefetcher->close());
+  EXPECT_LE(rig.present_bytes(), 8 * kMiB);
+  add("later", ranges);
+  EXPECT_LE(rig.reads(), 8u);
+}
+
+TEST_F(PrefetcherTest, BeforeTheLandmarkInTheOrderOfTheBlob) {
+  start(1);
+  const SegmentId id = add_layer(0, 4);
+  ASSERT_TRUE(rig.ensure(id, {kMiB, 1}).ok());
+  rig.loop.call([&] {
+    const auto segment = rig.pool->segment(id);
+    const uint64_t landmark = segment->piece(3).chunk.blob_offset;
+    const auto ranges = before_landmark(*segment, {0, landmark});
+    ASSERT_EQ(ranges.size(), 2u) << "what is present is left out";
+    EXPECT_EQ(ranges[0].range.offset, 0u);
+    EXPECT_EQ(ranges[1].range.offset, 2 * kMiB);
+    EXPECT_TRUE(before_landmark(*segment, {0, 0}).empty());
+  });
+}
+
+}  // namespace
+}  // namespace dedup::test
