@@ -5,7 +5,7 @@
 namespace dedup {
 namespace {
 
-// Shorter runs are neighbouring small files, or the few pages a program reads of each library.
+// Shorter runs are some neighbouring small files, or the few pages a program reads of a library.
 constexpr uint64_t kShortestRunBytes = 8ull << 20;
 
 uint64_t bytes_of(const Segment& segment, Segment::PieceSpan pieces) {
