@@ -22,7 +22,7 @@ Readahead::Run& Readahead::run_of(Runs& runs, Segment::PieceSpan touched) {
     if (run.used != 0 && touched.first <= run.next && touched.last >= run.next) return run;
   }
   Run& oldest = *std::ranges::min_element(runs, {}, &Run::used);
-  oldest = {touched.first, touched.first, 0, 0};
+  oldest = {touched.first, touched.first, 0, 0, 0};
   return oldest;
 }
 
@@ -32,16 +32,16 @@ Segment::PieceSpan Readahead::touch(const Segment& segment, Segment::PieceSpan t
   run.used = ++x_touches;
   if (touched.last == run.next) return {};  // again in the piece it was in
   run.bytes += bytes_of(segment, {run.next, touched.last});
+  run.ahead_bytes -= bytes_of(segment, {run.next, std::clamp(run.ahead, run.next, touched.last)});
   run.next = touched.last;
   run.ahead = std::max(run.ahead, run.next);
   if (run.bytes < kShortestRunBytes) return {};
   const uint64_t window = std::min(run.bytes / 2, x_max_bytes);
-  uint64_t ahead_bytes = bytes_of(segment, {run.next, run.ahead});
   Segment::PieceSpan guess{run.ahead, run.ahead};
   while (guess.last < segment.piece_count()) {
     const Piece piece = segment.piece(guess.last);
-    ahead_bytes += piece.chunk.bytes;
-    if (ahead_bytes > window || !piece.has_random_access()) break;
+    if (run.ahead_bytes + piece.chunk.bytes > window || !piece.has_random_access()) break;
+    run.ahead_bytes += piece.chunk.bytes;
     ++guess.last;
   }
   run.ahead = guess.last;

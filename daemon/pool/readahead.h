@@ -28,10 +28,11 @@ class Readahead {
  private:
   // A reader that goes through a segment from one piece to the next.
   struct Run {
-    size_t next = 0;   // the piece after the last one touched
-    size_t ahead = 0;  // pieces before it have been named
-    uint64_t bytes = 0;
-    uint64_t used = 0;  // when, counted in touches; 0: never
+    size_t next = 0;           // the piece after the last one touched
+    size_t ahead = 0;          // pieces before it have been named
+    uint64_t bytes = 0;        // before `next`
+    uint64_t ahead_bytes = 0;  // from `next` to `ahead`
+    uint64_t used = 0;         // when, counted in touches; 0: never
   };
   static constexpr size_t kRunsPerSegment = 8;
   using Runs = std::array<Run, kRunsPerSegment>;
