@@ -276,6 +276,11 @@ Result<void> Chains::attach(SegmentId id) {
   } else if (segment == nullptr && !lost) {
     return make_error(Errc::kCorruption, "segment " + std::to_string(id) + " is not in the pool");
   }
+  if (lost && *lost < 0) {
+    x_log.error("a mount reads a segment whose file is gone; only the guard protects its readers",
+                {{"segment", id}});
+    return {};
+  }
   TRY(x_door.attach(id, segment ? segment->data_fd() : lost.value_or(hole.get()), path));
   x_attached.insert(id);
   return {};

@@ -211,7 +211,9 @@ class PoolImpl final : public Pool {
                                   std::function<void(uint64_t, uint64_t)> progress) override {
     auto report = co_await check_segments(x_workers, segments(), repair, std::move(progress));
     if (!report.ok()) co_return report;
-    for (const auto& [id, fd] : x_lost) {
+    std::vector<SegmentId> lost;  // a removal may change x_lost meanwhile
+    for (const auto& [id, fd] : x_lost) lost.push_back(id);
+    for (const SegmentId id : lost) {
       auto chunks = co_await x_workers.run(Priority::kBackground,
                                            [this, id] { return x_catalog->chunks_in(id); });
       if (!chunks.ok()) co_return std::move(chunks).error();
@@ -304,12 +306,12 @@ class PoolImpl final : public Pool {
     return {};
   }
 
-  // The node goes on without it. Other errors are not the segment's and end the start.
+  // The node goes on without it. Other errors, such as too many open files, are not the segment's
+  // and end the start: the keeper tries again.
   Result<void> lose_segment(SegmentId id, Error error) {
-    if (error.code != Errc::kCorruption && error.code != Errc::kNotFound &&
-        error.code != Errc::kIo) {
-      return error;
-    }
+    const bool of_segment =
+        error.code == Errc::kCorruption || error.code == Errc::kNotFound || error.sys_errno == EIO;
+    if (!of_segment) return error;
     x_log.error("a segment is lost; remove the images that use it and pull them again",
                 {{"segment", id}, {"error", error}});
     const auto kept = x_options.kept_fds.find(id);

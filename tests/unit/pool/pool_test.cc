@@ -1,4 +1,5 @@
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <future>
@@ -155,6 +156,30 @@ TEST_F(PoolTest, ADamagedSegmentCostsOnlyItsLayers) {
   const SegmentId again = rig.add(bad)->segment;
   ASSERT_TRUE(rig.ensure(again, {0, 20000}).ok());
   EXPECT_EQ(rig.read_file(bad.blob, "f0"), noise(0, 5000));
+}
+
+// A node that is short of descriptors must not give up what is on its disk.
+TEST_F(PoolTest, AShortageOfDescriptorsLosesNoSegment) {
+  LazyLayer layer = LazyLayer::make(files(0, 2));
+  const SegmentId id = rig.add(layer)->segment;
+  rig.close();
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  unsigned refused = 0;
+  for (rlim_t limit = 3; rig.pool == nullptr && limit < before.rlim_cur; ++limit) {
+    const rlimit tight{limit, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+    auto opened = Pool::open(rig.loop.ring(), rig.workers, rig.log, rig.source, rig.options);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    if (opened.ok())
+      rig.pool = std::move(*opened);
+    else
+      ++refused;
+  }
+  EXPECT_GT(refused, 3u);
+  ASSERT_NE(rig.pool, nullptr);
+  EXPECT_EQ(rig.pool->lost(id), std::nullopt);
+  EXPECT_NE(rig.pool->segment(id), nullptr);
 }
 
 TEST_F(PoolTest, ARemovalThatDiedIsFinishedAtOpen) {
