@@ -99,11 +99,15 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.directory = config.root + "/pool";
   options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
   options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
-  const uint64_t reads =
-      config.fetch.memory_bytes / std::max<uint64_t>(config.fetch.coalesce_max_bytes, 1);
-  options.fetch.max_reads = static_cast<unsigned>(std::clamp<uint64_t>(reads, 2, 64));
   options.readahead_bytes = config.fetch.readahead_bytes;
-  options.fetch.max_background_reads = options.fetch.max_reads / 2;
+  options.fetch.max_reads = static_cast<unsigned>(config.fetch.max_transfers);
+  options.fetch.max_bytes = config.fetch.memory_bytes;
+  // A quarter of the connections stays free for blocked readers.
+  const uint64_t connections =
+      std::min(config.fetch.max_connections_per_host, config.fetch.max_transfers);
+  options.fetch.max_background_reads =
+      static_cast<unsigned>(std::max<uint64_t>(connections * 3 / 4, 1));
+  options.fetch.max_background_bytes = config.fetch.memory_bytes / 2;
   options.min_free_bytes = config.limits.min_free_bytes;
   options.max_bytes = config.limits.max_pool_bytes;
   for (const KeptLink::Kept& kept : link.kept()) options.kept_fds[kept.segment] = kept.fd;

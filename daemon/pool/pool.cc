@@ -108,6 +108,7 @@ class PoolImpl final : public Pool {
   }
 
   void on_complete(Fetcher::OnComplete action) override { x_on_complete = std::move(action); }
+  void on_fetched(Fetcher::OnFetched action) override { x_fetcher.on_fetched(std::move(action)); }
 
   Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) override {
     co_return co_await x_workers.run(Priority::kOnDemand,

@@ -81,6 +81,7 @@ class Pool {
   virtual std::optional<int> lost(SegmentId id) const = 0;
   virtual void on_complete(
       Fetcher::OnComplete action) = 0;  // after the states of a complete segment are durable
+  virtual void on_fetched(Fetcher::OnFetched action) = 0;
 
   virtual Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) = 0;
   virtual Task<Result<PlacedLayer>> load_layer(Digest layer) = 0;
