@@ -78,48 +78,48 @@ struct {
 } counts SEC(".maps");
 
 // The scope of a recorded mount, 0 for others.
-static __always_inline __u32 scope_of(struct super_block* super, __u32* device) {
+static __always_inline __u32 scope_of(struct super_block *super, __u32 *device) {
   if (super->s_magic != EROFS_MAGIC) return 0;
   *device = super->s_dev;
-  const __u32* scope = bpf_map_lookup_elem(&mounts, device);
+  const __u32 *scope = bpf_map_lookup_elem(&mounts, device);
   return scope ? *scope : 0;
 }
 
 // Typed loads all the way: each costs a few instructions, bpf_probe_read_kernel a call.
-static __always_inline struct cgroup* cgroup_of(struct task_struct* task) {
+static __always_inline struct cgroup *cgroup_of(struct task_struct *task) {
   if (!v1_hierarchy) return task->cgroups->dfl_cgrp;
   return task->cgroups->subsys[bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id)]->cgroup;
 }
 
 // Id of the recorded cgroup the current process is in, 0 for none.
 static __always_inline __u64 recorded_cgroup(__u32 scope) {
-  struct cgroup* group = cgroup_of(bpf_get_current_task_btf());
+  struct cgroup *group = cgroup_of(bpf_get_current_task_btf());
   const __u64 own = group->kn->id;
   for (int level = 0; level < MAX_LEVELS; ++level) {
     const __u64 id = group->kn->id;
-    const __u8* what = bpf_map_lookup_elem(&cgroups, &id);
+    const __u8 *what = bpf_map_lookup_elem(&cgroups, &id);
     if (what && *what == ACCESS_RECORD) return id;
     if (what && level == 0) return 0;
-    struct cgroup_subsys_state* parent = group->self.parent;
+    struct cgroup_subsys_state *parent = group->self.parent;
     if (!parent) break;
     group = parent->cgroup;
   }
   return scope == ACCESS_EVERY_CGROUP ? own : 0;
 }
 
-static __always_inline void mark_touched(struct access_area* area, __u64 pages) {
+static __always_inline void mark_touched(struct access_area *area, __u64 pages) {
   if ((area->touched & pages) == pages) return;
   if (!area->touched_ns) area->touched_ns = bpf_ktime_get_ns();
   __sync_fetch_and_or(&area->touched, pages);
 }
 
-static __always_inline void mark_added(struct access_area* area, __u64 pages) {
+static __always_inline void mark_added(struct access_area *area, __u64 pages) {
   if (!area->added_ns) area->added_ns = bpf_ktime_get_ns();
   __sync_fetch_and_or(&area->added, pages);
 }
 
 // Once per cgroup and mount, so that user space looks at the process while it lives.
-static __always_inline void announce(const struct access_key* key) {
+static __always_inline void announce(const struct access_key *key) {
   const struct access_reader_key reader = {.cgroup = key->cgroup, .device = key->device};
   const __u8 seen = 1;
   if (bpf_map_update_elem(&announced, &reader, &seen, BPF_NOEXIST) != 0) return;
@@ -130,26 +130,26 @@ static __always_inline void announce(const struct access_key* key) {
   bpf_ringbuf_output(&readers, &record, sizeof(record), 0);
 }
 
-static __always_inline struct access_area* enter(const struct access_key* key,
-                                                 struct access_counts* count) {
+static __always_inline struct access_area *enter(const struct access_key *key,
+                                                 struct access_counts *count) {
   const struct access_area nothing = {};
   if (bpf_map_update_elem(&areas, key, &nothing, BPF_NOEXIST) == 0)
     __sync_fetch_and_add(&count->areas, 1);
   announce(key);
-  struct access_area* area = bpf_map_lookup_elem(&areas, key);  // ours, or who was faster's
+  struct access_area *area = bpf_map_lookup_elem(&areas, key);  // ours, or who was faster's
   if (!area) __sync_fetch_and_add(&count->dropped, 1);
   return area;
 }
 
 // Pages [first, last] of the inode.
-static __always_inline int mark(struct inode* inode, __u64 first, __u64 last, bool touched) {
+static __always_inline int mark(struct inode *inode, __u64 first, __u64 last, bool touched) {
   struct access_key key = {};
   const __u32 scope = scope_of(inode->i_sb, &key.device);
   if (!scope) return 0;
   key.cgroup = recorded_cgroup(scope);
   if (!key.cgroup) return 0;
   __u32 zero = 0;
-  struct access_counts* count = bpf_map_lookup_elem(&counts, &zero);
+  struct access_counts *count = bpf_map_lookup_elem(&counts, &zero);
   const __u64 bytes = inode->i_size;
   if (!count || bytes == 0) return 0;
   count->events++;
@@ -163,7 +163,7 @@ static __always_inline int mark(struct inode* inode, __u64 first, __u64 last, bo
     const __u64 stop = last < area_last ? last : area_last;
     const __u64 pages = (~0ULL >> (63 - ((stop - first) & 63))) << (first & 63);
     key.area = number;
-    struct access_area* area = bpf_map_lookup_elem(&areas, &key);
+    struct access_area *area = bpf_map_lookup_elem(&areas, &key);
     if (!area) area = enter(&key, count);
     if (area && touched) mark_touched(area, pages);
     if (area && !touched) mark_added(area, pages);
@@ -174,17 +174,17 @@ static __always_inline int mark(struct inode* inode, __u64 first, __u64 last, bo
 }
 
 SEC("tp_btf/mm_filemap_get_pages")
-int BPF_PROG(on_get_pages, struct address_space* mapping, __u64 first, __u64 last) {
+int BPF_PROG(on_get_pages, struct address_space *mapping, __u64 first, __u64 last) {
   return mark(mapping->host, first, last, true);
 }
 
 SEC("tp_btf/mm_filemap_map_pages")
-int BPF_PROG(on_map_pages, struct address_space* mapping, __u64 first, __u64 last) {
+int BPF_PROG(on_map_pages, struct address_space *mapping, __u64 first, __u64 last) {
   return mark(mapping->host, first, last, true);
 }
 
 SEC("tp_btf/mm_filemap_fault")
-int BPF_PROG(on_fault, struct address_space* mapping, __u64 page) {
+int BPF_PROG(on_fault, struct address_space *mapping, __u64 page) {
   return mark(mapping->host, page, page, true);
 }
 
@@ -193,11 +193,11 @@ struct folio___6_2 {
   unsigned char _folio_order;
 } __attribute__((preserve_access_index));
 
-static __always_inline __u64 pages_of(struct folio* folio) {
+static __always_inline __u64 pages_of(struct folio *folio) {
   unsigned long flags = 0;
   bpf_core_read(&flags, sizeof(flags), &folio->flags);  // a struct of one word since 6.18
   if (!(flags & (1UL << bpf_core_enum_value(enum pageflags, PG_head)))) return 1;
-  struct folio___6_2* old = (void*)folio;
+  struct folio___6_2 *old = (void *)folio;
   if (bpf_core_field_exists(old->_folio_order))
     return 1ULL << (BPF_CORE_READ(old, _folio_order) & 31);
   if (bpf_core_field_exists(folio->_flags_1)) {
@@ -208,8 +208,8 @@ static __always_inline __u64 pages_of(struct folio* folio) {
 }
 
 SEC("tp_btf/mm_filemap_add_to_page_cache")
-int BPF_PROG(on_add, struct folio* folio) {
-  struct address_space* mapping = folio->mapping;
+int BPF_PROG(on_add, struct folio *folio) {
+  struct address_space *mapping = folio->mapping;
   if (!mapping || !mapping->host) return 0;
   const __u64 first = folio->index;
   return mark(mapping->host, first, first + pages_of(folio) - 1, false);

@@ -3,8 +3,7 @@
 // instead. Everything is pinned, so it works while nothing of ours runs.
 //
 //   on_exit   strikes a dead holder out; after the last one the guard is `dead`. sched_process_exit
-//             fires before the process's fds are closed, so before the groups release their
-//             readers.
+//             fires before the process's fds are closed, so before the groups release their readers.
 //   others    every way to file data passes one of them before user space sees a byte. Dead guard
 //             and guarded superblock: SIGKILL for the reader. A fault that waited is retried by the
 //             kernel and passes them then.
@@ -43,32 +42,32 @@ struct {
   __type(value, struct guard_state);
 } state SEC(".maps");
 
-static __always_inline struct guard_state* the_state(void) {
+static __always_inline struct guard_state *the_state(void) {
   __u32 zero = 0;
   return bpf_map_lookup_elem(&state, &zero);
 }
 
-static long nothing(struct bpf_map* map, const void* key, void* value, void* context) {
+static long nothing(struct bpf_map *map, const void *key, void *value, void *context) {
   return 1;
 }
 
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct* task) {
+int BPF_PROG(on_exit, struct task_struct *task) {
   __u32 tgid = task->tgid;
   if (!bpf_map_lookup_elem(&holders, &tgid)) return 0;
   if (task->signal->live.counter > 0) return 0;  // other threads of it still hold the fds
   bpf_map_delete_elem(&holders, &tgid);
-  struct guard_state* guard = the_state();
+  struct guard_state *guard = the_state();
   if (guard && bpf_for_each_map_elem(&holders, nothing, 0, 0) == 0) guard->dead = 1;
   return 0;
 }
 
-static __always_inline int check(struct address_space* mapping) {
-  struct guard_state* guard = the_state();
+static __always_inline int check(struct address_space *mapping) {
+  struct guard_state *guard = the_state();
   if (!guard || !guard->dead || !mapping) return 0;
-  struct inode* inode = mapping->host;
+  struct inode *inode = mapping->host;
   if (!inode) return 0;
-  struct super_block* super = inode->i_sb;
+  struct super_block *super = inode->i_sb;
   struct guard_mount mount = {.device = super->s_dev};
   bpf_core_read(&mount.uuid, sizeof(mount.uuid), &super->s_uuid);
   if (!bpf_map_lookup_elem(&guarded, &mount)) return 0;
@@ -78,21 +77,21 @@ static __always_inline int check(struct address_space* mapping) {
 }
 
 SEC("tp_btf/mm_filemap_get_pages")
-int BPF_PROG(on_get_pages, struct address_space* mapping) {
+int BPF_PROG(on_get_pages, struct address_space *mapping) {
   return check(mapping);
 }
 
 SEC("tp_btf/mm_filemap_map_pages")
-int BPF_PROG(on_map_pages, struct address_space* mapping) {
+int BPF_PROG(on_map_pages, struct address_space *mapping) {
   return check(mapping);
 }
 
 SEC("tp_btf/mm_filemap_fault")
-int BPF_PROG(on_fault, struct address_space* mapping) {
+int BPF_PROG(on_fault, struct address_space *mapping) {
   return check(mapping);
 }
 
 SEC("tp_btf/mm_filemap_add_to_page_cache")
-int BPF_PROG(on_add, struct folio* folio) {
+int BPF_PROG(on_add, struct folio *folio) {
   return check(folio->mapping);
 }
