@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -178,6 +179,16 @@ Result<std::vector<CgroupId>> Recorder::seen() const {
   std::set<CgroupId> ids;
   for (const SeenArea& area : areas) ids.insert(area.key.cgroup);
   return std::vector<CgroupId>(ids.begin(), ids.end());
+}
+
+Result<std::map<CgroupId, uint64_t>> Recorder::touched_pages() const {
+  TRY(areas, read_areas());
+  std::map<CgroupId, uint64_t> pages;
+  for (const SeenArea& seen : areas) {
+    const uint64_t touched = x_sight == Sight::kMisses ? seen.area.added : seen.area.touched;
+    pages[seen.key.cgroup] += static_cast<uint64_t>(std::popcount(touched));
+  }
+  return pages;
 }
 
 Result<Recording> Recorder::recording(CgroupId cgroup) const {

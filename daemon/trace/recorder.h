@@ -4,6 +4,7 @@
 // main; blocking system calls of some milliseconds; one thread at a time.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,8 @@ class Recorder {
   int first_reads_fd() const;
   // Cgroups with anything recorded.
   Result<std::vector<CgroupId>> seen() const;
+  // How much each has touched up to now.
+  Result<std::map<CgroupId, uint64_t>> touched_pages() const;
   // What was recorded of it up to now. Stays recorded.
   Result<Recording> recording(CgroupId cgroup) const;
   // What it does from now on counts as a first touch again: where the mount is recorded for every
