@@ -106,6 +106,15 @@ class RegistrySource final : public ImageSource {
                                                         Priority priority) override;
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> digest_hint,
                                       Platform platform) override;
+  Task<Result<std::vector<Referrer>>> referrers(Digest, std::string) override {
+    co_return std::vector<Referrer>();
+  }
+  Task<Result<Bytes>> read_artifact(Referrer, std::string, uint64_t) override {
+    co_return make_error(Errc::kUnsupported, "not yet");
+  }
+  Task<Result<Digest>> push_artifact(Digest, Artifact) override {
+    co_return make_error(Errc::kUnsupported, "not yet");
+  }
 
   std::vector<std::unique_ptr<RegistryEndpoint>>& endpoints() { return x_endpoints; }
   unsigned retries() const { return x_retries; }
