@@ -159,7 +159,7 @@ Task<Result<void>> RangeStream::open_at(RegistryEndpoint& endpoint) {
   request.target = x_target;
   request.priority = x_priority;
   if (x_rest.length != x_blob_bytes) request.range = x_rest;
-  CO_TRY(body, co_await endpoint.get(request, endpoint.is_mirror() ? once : x_budget));
+  CO_TRY(body, co_await endpoint.send(request, endpoint.is_mirror() ? once : x_budget));
   CO_TRY(offset, body_offset(body->head(), x_rest, x_blob_bytes, endpoint.name_of(x_target)));
   if (offset < x_rest.offset) x_source.note_ignored_range();
   x_body = std::move(body);
