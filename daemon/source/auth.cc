@@ -181,7 +181,11 @@ Result<HttpRequest> RegistryAuth::token_request(const Challenge& challenge,
                                          " names a token server that is not https: refused");
   }
   std::string scope = challenge.param("scope");
-  if (scope.empty()) scope = "repository:" + x_target.repository + ":pull";
+  // A push begins with reads, and the challenge of those asks for less than it needs.
+  const bool too_narrow = x_target.actions != "pull" && scope.find("push") == scope.npos;
+  if (scope.empty() || too_narrow) {
+    scope = "repository:" + x_target.repository + ":" + x_target.actions;
+  }
   const std::string query =
       "service=" + percent_encoded(challenge.param("service")) + "&scope=" + percent_encoded(scope);
   HttpRequest request;

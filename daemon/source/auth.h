@@ -35,6 +35,7 @@ class RegistryAuth {
     std::string ca_file;
     std::string docker_config;  // SourceOptions::docker_config
     std::chrono::milliseconds stall_timeout;
+    std::string actions = "pull";  // of the token: "pull" or "pull,push"
   };
 
   RegistryAuth(Ring& ring, HttpClient& http, Log& log, Target target)

@@ -216,6 +216,17 @@ class LayoutSource final : public ImageSource {
     co_return image;
   }
 
+  Task<Result<std::vector<Referrer>>> referrers(Digest, std::string) override {
+    co_return std::vector<Referrer>();
+  }
+  Task<Result<Bytes>> read_artifact(Referrer, std::string, uint64_t) override {
+    co_return make_error(Errc::kUnsupported, "not yet");
+  }
+  Task<Result<Digest>> push_artifact(Digest, Artifact) override {
+    co_return make_error(Errc::kUnsupported, "an OCI layout directory takes no artifacts: push " +
+                                                 std::string("to a registry"));
+  }
+
  private:
   Workers& x_workers;
   Log& x_log;

@@ -106,6 +106,15 @@ class RegistrySource final : public ImageSource {
                                                         Priority priority) override;
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> digest_hint,
                                       Platform platform) override;
+  Task<Result<std::vector<Referrer>>> referrers(Digest, std::string) override {
+    co_return std::vector<Referrer>();
+  }
+  Task<Result<Bytes>> read_artifact(Referrer, std::string, uint64_t) override {
+    co_return make_error(Errc::kUnsupported, "not yet");
+  }
+  Task<Result<Digest>> push_artifact(Digest, Artifact) override {
+    co_return make_error(Errc::kUnsupported, "not yet");
+  }
 
   std::vector<std::unique_ptr<RegistryEndpoint>>& endpoints() { return x_endpoints; }
   unsigned retries() const { return x_retries; }
@@ -150,7 +159,7 @@ Task<Result<void>> RangeStream::open_at(RegistryEndpoint& endpoint) {
   request.target = x_target;
   request.priority = x_priority;
   if (x_rest.length != x_blob_bytes) request.range = x_rest;
-  CO_TRY(body, co_await endpoint.get(request, endpoint.is_mirror() ? once : x_budget));
+  CO_TRY(body, co_await endpoint.send(request, endpoint.is_mirror() ? once : x_budget));
   CO_TRY(offset, body_offset(body->head(), x_rest, x_blob_bytes, endpoint.name_of(x_target)));
   if (offset < x_rest.offset) x_source.note_ignored_range();
   x_body = std::move(body);
