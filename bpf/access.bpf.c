@@ -43,8 +43,10 @@ struct {
   __type(value, __u32);  // enum access_scope
 } mounts SEC(".maps");
 
+// Of ended cgroups nobody tells: the oldest go when it is full. One that is recorded for every
+// cgroup of its mount is recorded without being here, too.
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 4096);
   __type(key, __u64);   // cgroup id
   __type(value, __u8);  // enum access_cgroup

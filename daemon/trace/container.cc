@@ -61,8 +61,8 @@ Result<std::string> find_container(std::string_view id, CgroupHierarchy hierarch
   std::string found;
   TRY(root, hierarchy_root(hierarchy));
   std::error_code error;
-  for (fs::recursive_directory_iterator it(root, fs::directory_options::skip_permission_denied,
-                                           error),
+  for (fs::recursive_directory_iterator
+           it(root, fs::directory_options::skip_permission_denied, error),
        end;
        !error && it != end; it.increment(error)) {
     if (!it->is_directory(error)) continue;
@@ -99,7 +99,8 @@ uint64_t process_start_ns(pid_t pid) {
   const std::string text = read_text(proc(pid, "stat"));
   size_t at = text.rfind(')');  // a program's name may hold anything
   constexpr int kFieldsToStart = 20;
-  for (int field = 0; field < kFieldsToStart && at != text.npos; ++field) at = text.find(' ', at + 1);
+  for (int field = 0; field < kFieldsToStart && at != text.npos; ++field)
+    at = text.find(' ', at + 1);
   if (at == text.npos) return 0;
   const uint64_t ticks = std::strtoull(text.c_str() + at, nullptr, 10);
   const auto per_second = static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));

@@ -163,6 +163,12 @@ std::vector<TraceFile> TraceFiles::files(const Digest& key) const {
   return files;
 }
 
+std::optional<TracedImage> TraceFiles::image(const Digest& key) const {
+  auto image = read_image(directory_of(key) + "/" + kImageName);
+  if (!image.ok() || image->key != key) return std::nullopt;
+  return std::move(*image);
+}
+
 std::vector<TracedImage> TraceFiles::list() const {
   std::vector<TracedImage> images;
   for (const fs::path& path : entries_of(x_directory)) {
@@ -172,8 +178,7 @@ std::vector<TracedImage> TraceFiles::list() const {
   return images;
 }
 
-std::optional<Profile> TraceFiles::usable(const std::string& path,
-                                          const TracedImage& image) const {
+std::optional<Profile> TraceFiles::usable(const std::string& path, const TracedImage& image) const {
   const auto file = read_file(path, ProfileLimits{}.max_file_bytes);
   if (!file.ok() && file.error().code == Errc::kNotFound) return std::nullopt;
   auto profile = file.ok() ? read_profile(*file) : Result<Profile>(file.error());

@@ -7,8 +7,8 @@
 //   DIRECTORY/IMAGE/list.profile       imported by an operator
 //
 // IMAGE are the first 32 hex digits of image_key(): the layers decide, so a retagged image keeps
-// its traces. Blocking; one thread at a time. Files are replaced by rename; a crash loses a
-// recording, never more.
+// its traces. Blocking; any thread. Files are replaced by rename; a crash loses a recording,
+// never more.
 #pragma once
 
 #include <optional>
@@ -51,6 +51,8 @@ class TraceFiles {
   Result<std::string> put_list(const TracedImage& image, const Profile& profile);
 
   size_t starts(const Digest& key) const;
+  // By image.json; nullopt when nothing was written for it.
+  std::optional<TracedImage> image(const Digest& key) const;
   // Newest first.
   std::vector<TraceFile> files(const Digest& key) const;
   std::vector<TracedImage> list() const;
