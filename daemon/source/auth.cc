@@ -59,6 +59,12 @@ struct Cursor {
   }
 };
 
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
+}  // namespace
+
 std::string percent_encoded(std::string_view text) {
   constexpr char kDigits[] = "0123456789ABCDEF";
   std::string encoded;
@@ -72,12 +78,6 @@ std::string percent_encoded(std::string_view text) {
   }
   return encoded;
 }
-
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-}
-
-}  // namespace
 
 std::string Challenge::param(const std::string& name) const {
   const auto found = params.find(name);

@@ -26,6 +26,9 @@ struct Challenge {
 // Every challenge of one WWW-Authenticate value; what does not parse ends the list.
 std::vector<Challenge> parse_challenges(std::string_view header);
 
+// For the query of a URL: all but RFC 3986 "unreserved" becomes %XX.
+std::string percent_encoded(std::string_view text);
+
 class RegistryAuth {
  public:
   struct Target {

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "source/artifact_push.h"
+#include "source/referrers.h"
 #include "source/registry_endpoint.h"
 #include "source/resolve.h"
 #include "source/source.h"
@@ -106,14 +108,16 @@ class RegistrySource final : public ImageSource {
                                                         Priority priority) override;
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> digest_hint,
                                       Platform platform) override;
-  Task<Result<std::vector<Referrer>>> referrers(Digest, std::string) override {
-    co_return std::vector<Referrer>();
+  Task<Result<std::vector<Referrer>>> referrers(Digest subject,
+                                                std::string artifact_type) override {
+    co_return co_await x_referrers.list(subject, artifact_type);
   }
-  Task<Result<Bytes>> read_artifact(Referrer, std::string, uint64_t) override {
-    co_return make_error(Errc::kUnsupported, "not yet");
+  Task<Result<Bytes>> read_artifact(Referrer referrer, std::string media_type,
+                                    uint64_t max_bytes) override {
+    co_return co_await x_referrers.read(referrer, media_type, max_bytes);
   }
-  Task<Result<Digest>> push_artifact(Digest, Artifact) override {
-    co_return make_error(Errc::kUnsupported, "not yet");
+  Task<Result<Digest>> push_artifact(Digest subject, Artifact artifact) override {
+    co_return co_await x_push->push(subject, std::move(artifact));
   }
 
   std::vector<std::unique_ptr<RegistryEndpoint>>& endpoints() { return x_endpoints; }
@@ -130,6 +134,8 @@ class RegistrySource final : public ImageSource {
   std::string x_location;
   unsigned x_retries;
   std::vector<std::unique_ptr<RegistryEndpoint>> x_endpoints;  // mirrors, then the registry
+  RegistryReferrers x_referrers{x_endpoints, x_retries};
+  std::unique_ptr<ArtifactPush> x_push;  // to the last endpoint
   bool x_noted_ignored_range = false;
 };
 
@@ -239,6 +245,7 @@ RegistrySource::RegistrySource(Ring& ring, HttpClient& http, Log& log, const Sou
                                   .ca_file = host.ca_file};
   x_endpoints.push_back(
       std::make_unique<RegistryEndpoint>(ring, http, log, std::move(config), options));
+  x_push = std::make_unique<ArtifactPush>(ring, *x_endpoints.back(), x_retries);
 }
 
 Task<Result<Bytes>> RegistrySource::read(Digest blob, uint64_t blob_bytes, ByteRange range,
