@@ -6,6 +6,7 @@
 #include "trace/profile_file.h"
 #include "trace/profile_import.h"
 #include "trace/profile_order.h"
+#include "trace/profile_report.h"
 
 namespace {
 
@@ -36,6 +37,10 @@ void check(const Result<Profile>& profile) {
   const auto again = read_profile(*file);
   require(again.ok() && again->entries == profile->entries && again->layers == profile->layers);
   require(again->fetches == profile->fetches && again->prepared_us == profile->prepared_us);
+  const ProfileReport report = report_of(*profile);
+  for (size_t i = 0; i < profile->fetches.size(); ++i)
+    require(report.touched_of_fetch[i] <= profile->fetches[i].range.length);
+  require(report.misses() <= profile->entries.size());
   MergeRules rules;
   rules.max_blocks = 4096;
   const auto merged = merge_profiles(std::vector{*profile, *profile}, rules);
