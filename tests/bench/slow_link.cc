@@ -108,8 +108,7 @@ class SlowLink {
       : x_options(options),
         x_listener(std::move(listener)),
         x_up(options.bits_per_s),
-        x_down(options.bits_per_s),
-        x_began(now_ns()) {}
+        x_down(options.bits_per_s) {}
 
   // Until SIGTERM or SIGINT, which come during the wait alone.
   void run(const sigset_t& during_wait) {
@@ -205,8 +204,10 @@ class SlowLink {
 
   void note(const Connection& connection, const char* what, uint64_t bytes) const {
     if (x_options.log == nullptr) return;
-    std::fprintf(x_options.log, "%.3f %llu %s %llu\n", double(now_ns() - x_began) / 1e6,
-                 static_cast<unsigned long long>(connection.number), what,
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    std::fprintf(x_options.log, "%lld.%06ld %llu %s %llu\n", static_cast<long long>(now.tv_sec),
+                 now.tv_nsec / 1000, static_cast<unsigned long long>(connection.number), what,
                  static_cast<unsigned long long>(bytes));
   }
 
@@ -224,7 +225,6 @@ class SlowLink {
   Options x_options;
   UniqueFd x_listener;
   Link x_up, x_down;
-  int64_t x_began;
   std::list<Connection> x_connections;
   std::vector<pollfd> x_polled;
   uint64_t x_accepted = 0;
@@ -269,8 +269,9 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.0, 60'000.0));
   app.add_option("--mbit", mbit, "10^6 bits per second, payload; 0: no limit")
       ->check(CLI::Range(0.0, 1e6));
-  app.add_option("--log", log,
-                 "file: a line per delivery: milliseconds, connection, open|up|down|close, bytes");
+  app.add_option(
+      "--log", log,
+      "file: a line per delivery: seconds since 1970, connection, open|up|down|close, bytes");
   CLI11_PARSE(app, argc, argv);
 
   dedup::Options options;
