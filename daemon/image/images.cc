@@ -61,11 +61,22 @@ Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<D
     co_return known->second;
   CO_TRY(image,
          co_await x_locations.source(reference).resolve(reference, manifest, Platform::host()));
-  if (manifest) {
-    if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
-    x_resolved.insert_or_assign(key, image);
-  }
+  if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
+  x_resolved.insert_or_assign(key, image);
   co_return image;
+}
+
+// containerd before 2.1 says for each layer only the name of its image. A tag may have moved since
+// it was asked last, but what a layer's digest stands for has not.
+Task<Result<ResolvedImage>> Images::resolve_for(Reference reference, std::optional<Digest> manifest,
+                                                Digest layer) {
+  const auto known = x_resolved.find(reference.to_string() + "@");
+  if (!manifest && known != x_resolved.end()) {
+    for (const Descriptor& one : known->second.manifest.layers) {
+      if (one.digest == layer) co_return known->second;
+    }
+  }
+  co_return co_await resolve(std::move(reference), manifest);
 }
 
 // From here on no removal can take the layer.
@@ -233,7 +244,7 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
                                                   Digest layer, std::vector<Digest> layer_hint,
                                                   std::string holder) {
   CO_TRY(reference, Reference::parse(ref));
-  CO_TRY(resolved, co_await resolve(reference, manifest));
+  CO_TRY(resolved, co_await resolve_for(std::move(reference), manifest, layer));
   const auto image = std::make_shared<const ResolvedImage>(std::move(resolved));
   begin_preparing(*image);
   std::optional<size_t> wanted;

@@ -75,6 +75,8 @@ class Images {
 
  private:
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> manifest);
+  Task<Result<ResolvedImage>> resolve_for(Reference reference, std::optional<Digest> manifest,
+                                          Digest layer);
   Task<Result<void>> hold(std::string holder, Digest layer);
   Task<Result<uint64_t>> collect_garbage();
   Task<Result<ImageSummary>> summarise(ImageRecord record);
@@ -104,7 +106,7 @@ class Images {
   Semaphore x_gate;
   TaskScope x_tasks;
   std::map<std::string, ResolvedImage>
-      x_resolved;  // by "REF@MANIFEST", so a pull of N layers resolves once
+      x_resolved;  // by "REF@MANIFEST", of a name alone "REF@", so a pull of N layers resolves once
 };
 
 }  // namespace dedup
