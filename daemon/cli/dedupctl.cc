@@ -106,7 +106,7 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
       ->add_option("--output", a.import_request.output, "file to write; replaced when it exists")
       ->type_name("FILE")
       ->excludes(image);
-  from_list->final_callback([&a] {
+  from_list->parse_complete_callback([&a] {
     if (a.reference.empty() && a.import_request.output.empty())
       throw CLI::RequiredError("--output or --image");
   });

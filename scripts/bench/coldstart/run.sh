@@ -7,8 +7,7 @@
 #     --link    round trip time and bandwidth of the link to the registry (20:200); 0: none, no limit
 #     --quick   two small images that the tests build anyway, two rounds
 #     BUILD     build folder (build/release)
-# Modes:
-#   lazy        what the container asks for is fetched
+# Modes: lazy, profile, wrong (see modes.sh beside this file).
 # Columns: pull_s, run_s (from the end of the pull to the first line), total_s their sum; warm_s a second run on the same node;
 # floor_s 4 round trips, the bytes at full bandwidth, and warm_s; medians and one 95th percentile. cpu_s is dedupd's, until the
 # first line. LAB_KEEP=1 keeps all logs, of the link, too (log/deliveries).
@@ -103,7 +102,8 @@ lab_open
 registry_start
 link_start
 for layout in "${layouts[@]}"; do image_push "$layout/estargz" "$REGISTRY/$(basename "${layout%-*}"):lazy"; done
-modes_prepare
+mkdir "$LAB/mnt"
+modes_prepare "${images[@]}"
 for ((round = 1; round <= RUNS; ++round)); do
   for image in "${images[@]}"; do
     for mode in $MODES; do cold_start "$image" "$mode"; done
