@@ -26,6 +26,7 @@ struct Arguments {
   std::string reference;
   std::string target;
   std::string file;
+  std::string html;
   ImportRequest import_request;
   BuildRequest build_request;
   Action action;
@@ -59,10 +60,11 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
   CLI::App* profile = app.add_subcommand(kProfileHelp.name, kProfileHelp.summary);
   describe(*profile, kProfileHelp.summary, kProfileHelp.description, kProfileHelp.footer);
   profile->require_subcommand(1);
-  add_command(*profile, a, kProfileShowHelp,
-              [&a](const ApiClient&) { return run_profile_show(a.file); })
-      ->add_option("FILE", a.file, "a profile")
-      ->required();
+  CLI::App* show = add_command(*profile, a, kProfileShowHelp,
+                               [&a](const ApiClient&) { return run_profile_show(a.file, a.html); });
+  show->add_option("FILE", a.file, "a profile")->required();
+  show->add_option("--html", a.html, "write a page with a picture instead; replaced when it exists")
+      ->type_name("PAGE");
   CLI::App* from_list = add_command(*profile, a, kProfileImportHelp, [&a](const ApiClient&) {
     return run_profile_import(a.import_request);
   });

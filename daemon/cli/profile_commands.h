@@ -9,7 +9,8 @@
 
 namespace dedup {
 
-Result<CommandResult> run_profile_show(const std::string& file);
+// html: also write the profile as a page to this file; "" for none. Then the text is about that.
+Result<CommandResult> run_profile_show(const std::string& file, const std::string& html);
 
 struct ImportRequest {
   std::string list;
