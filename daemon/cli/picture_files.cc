@@ -134,11 +134,11 @@ std::string Drawer::labels() const {
   for (size_t row = 0; row < x_rows.size(); ++row) {
     const double middle = x_layout.middle_px(row);
     if (row == x_layout.touched) free_from_px = std::min(free_from_px, middle);
-    if (middle < free_from_px) continue;
-    free_from_px = middle + kLabelPx;
-    const std::string& path = x_report.files[x_rows[row]].path;
     // Half a line stays inside.
     const double top = std::clamp(middle, 6.0, std::max(x_layout.height_px - 6, 6.0));
+    if (top < free_from_px) continue;
+    free_from_px = top + kLabelPx;
+    const std::string& path = x_report.files[x_rows[row]].path;
     html += "<span style=\"top:" + decimal(top) + "px\" title=\"" + escape_html(path) + "\">" +
             path_label(path) + "</span>";
   }

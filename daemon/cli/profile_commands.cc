@@ -1,5 +1,9 @@
 #include "cli/profile_commands.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
+
 #include "cli/profile_page.h"
 #include "cli/trace_table.h"
 #include "pool/files.h"
@@ -96,14 +100,20 @@ Result<CommandResult> store_profile(const Profile& profile, const std::string& o
   return CommandResult{std::move(object), output + ": " + profile_summary(profile) + "\n"};
 }
 
+// For people and their browsers, unlike what the daemon keeps: as readable as umask lets it be.
+Result<void> store_page(const std::string& path, const std::string& page) {
+  TRY(write_file_durably(path, as_bytes(page)));
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::chmod(path.c_str(), 0666 & ~mask) != 0) return errno_error(errno, path);
+  return {};
+}
+
 }  // namespace
 
 Result<CommandResult> run_profile_show(const std::string& file, const std::string& html) {
   TRY(profile, load_profile(file));
-  if (!html.empty()) {
-    const std::string page = profile_page(profile);
-    TRY(write_file_durably(html, as_bytes(page)));
-  }
+  if (!html.empty()) TRY(store_page(html, profile_page(profile)));
   json object = summary_json(profile);
   json entries = json::array();
   for (const ProfileEntry& entry : profile.entries) entries.push_back(entry_json(profile, entry));

@@ -74,7 +74,7 @@ th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:p
 th[aria-sort] button{color:var(--text)}
 th[aria-sort=ascending] button::after{content:" \25B2"}th[aria-sort=descending] button::after{content:" \25BC"}
 td{text-align:right;padding:3px 9px;white-space:nowrap;border-top:1px solid var(--grid)}
-td.path{white-space:normal;overflow-wrap:anywhere;min-width:250px;font-size:11.5px}
+td.path{white-space:normal;overflow-wrap:anywhere;min-width:340px;font-size:11.5px}
 td.reader{color:var(--reader);font-weight:600}td.vain{color:var(--vain)}
 tr.never td.path{color:var(--vain)}
 tr:target,tr.hit{background:var(--lead)}
