@@ -108,7 +108,8 @@ TEST_F(PrefetcherTest, ListsTakeTurns) {
     for (const auto& read : rig.source.reads)
       if (blobs.empty() || blobs.back() != read.blob) blobs.push_back(read.blob);
   });
-  EXPECT_EQ(blobs, (std::vector<Digest>{layers[0].blob, layers[1].blob, layers[0].blob}));
+  const Digest a = layers[0].blob, b = layers[1].blob;
+  EXPECT_EQ(blobs, (std::vector<Digest>{a, b, a, b, a}));
 }
 
 TEST_F(PrefetcherTest, AListWhoseSourceIsIllIsGivenUp) {
@@ -161,6 +162,31 @@ TEST_F(PrefetcherTest, WhatAnOwnerTakesBackIsNotFetched) {
   add("next", {piece(segment, 15)});
   EXPECT_TRUE(waits_for(piece(segment, 15)));
   EXPECT_FALSE(rig.present(segment, piece(segment, 8).range));
+}
+
+TEST_F(PrefetcherTest, AListOfOtherContainersIsDropped) {
+  start(1);
+  const SegmentId right = add_layer(0, 40);
+  const SegmentId wrong = add_layer(100, 40);
+  const auto last_half = [](SegmentId segment) {
+    std::vector<PrefetchRange> ranges;
+    for (uint64_t i = 20; i < 40; ++i) ranges.push_back(piece(segment, i));
+    return ranges;
+  };
+  rig.loop.call([&] { rig.source.hold(); });
+  add("right", last_half(right));
+  add("wrong", last_half(wrong));
+  rig.loop.call([&] {
+    const auto reads = [&](SegmentId segment, uint64_t index) {
+      prefetcher->fetched({segment, piece(segment, index).range, Priority::kOnDemand, 1, 1});
+    };
+    for (uint64_t i = 30; i < 38; ++i) reads(right, i);
+    for (uint64_t i = 0; i < 16; ++i) reads(right, i);
+    for (uint64_t i = 0; i < 8; ++i) reads(wrong, i);
+    rig.source.release();
+  });
+  EXPECT_TRUE(waits_for(piece(right, 39)));
+  EXPECT_FALSE(rig.present(wrong, piece(wrong, 25).range)) << "its turn came before that";
 }
 
 TEST_F(PrefetcherTest, FillsTheRestOnlyWhenNothingElseIsToDo) {
