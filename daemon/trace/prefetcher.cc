@@ -6,7 +6,7 @@ namespace dedup {
 namespace {
 
 // Asked for at once, so that neighbours in the blob become one request.
-constexpr uint64_t kBatchBytes = 2u << 20;
+constexpr uint64_t kBatchBytes = 4u << 20;
 // So many pieces in a row that no list names are no accident.
 constexpr unsigned kMinStrays = 8;
 

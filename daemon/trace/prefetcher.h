@@ -31,7 +31,7 @@ struct PrefetchList {
 };
 
 struct PrefetchOptions {
-  unsigned workers = 4;          // batches of 2 MiB, as compressed, under way at once; >= 1
+  unsigned workers = 4;          // batches of 4 MiB, as compressed, under way at once; >= 1
   uint64_t max_bytes_per_s = 0;  // compressed, of all lists together; 0: no limit
 };
 

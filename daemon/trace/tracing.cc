@@ -29,6 +29,9 @@ ImageEvents Tracing::image_events() {
     if (x_prefetch_enabled) x_warmup.preparing(image);
   };
   if (!x_prefetch_enabled) return events;
+  events.layer_ready = [this](const ResolvedImage& image, const Digest& layer) {
+    x_warmup.layer_ready(image, layer);
+  };
   events.prepared = [this](const ResolvedImage& image) { x_warmup.prepared(image); };
   events.removed = [this] { x_warmup.removed(); };
   return events;
