@@ -90,6 +90,7 @@ TEST(ProfilePage, EachThingThatHappenedHasAMark) {
   EXPECT_EQ(marks(page, "wait late"), 1u);
   EXPECT_EQ(marks(page, "lead"), 1u);             // libc; app.py came after its touch
   EXPECT_EQ(marks(page, "mark background"), 0u);  // long after the last touch
+  EXPECT_THAT(page, HasSubstr("behind the right edge, until 15 min; it fetched 7.59 KiB in all"));
   EXPECT_EQ(count_of(page, "container starts</div>"), 2u);
 }
 
