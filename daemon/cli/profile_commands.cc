@@ -92,14 +92,6 @@ Result<ListKind> list_kind(const std::string& name, std::string_view text) {
   return ListKind::kSoci;
 }
 
-Result<CommandResult> store_profile(const Profile& profile, const std::string& output) {
-  TRY(file, write_profile(profile));
-  TRY(write_file_durably(output, file));
-  json object = summary_json(profile);
-  object["file"] = output;
-  return CommandResult{std::move(object), output + ": " + profile_summary(profile) + "\n"};
-}
-
 // For people and their browsers, unlike what the daemon keeps: as readable as umask lets it be.
 Result<void> store_page(const std::string& path, const std::string& page) {
   TRY(write_file_durably(path, as_bytes(page)));
@@ -110,6 +102,14 @@ Result<void> store_page(const std::string& path, const std::string& page) {
 }
 
 }  // namespace
+
+Result<CommandResult> store_profile(const Profile& profile, const std::string& output) {
+  TRY(file, write_profile(profile));
+  TRY(write_file_durably(output, file));
+  json object = summary_json(profile);
+  object["file"] = output;
+  return CommandResult{std::move(object), output + ": " + profile_summary(profile) + "\n"};
+}
 
 Result<CommandResult> run_profile_show(const std::string& file, const std::string& html) {
   TRY(profile, load_profile(file));
