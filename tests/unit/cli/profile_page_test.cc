@@ -166,6 +166,16 @@ TEST(ProfilePage, ThousandsOfFilesStayAPicture) {
   EXPECT_EQ(count_of(page, "<td class=\"path\">"), kFiles);
 }
 
+// Read-around may bring hundreds of files that nobody wants.
+TEST(ProfilePage, WhatWasNotTouchedDoesNotSqueezeWhatWas) {
+  Profile trace = sample_trace();
+  trace.fetches.clear();
+  for (uint64_t i = 0; i < 3000; ++i)
+    trace.fetches.push_back(
+        fetched(0, "/n" + std::to_string(i), {0, 10}, i, FetchCause::kPrefetch));
+  EXPECT_THAT(profile_page(trace), HasSubstr("data-touched=\"4\" data-row=\"17\""));
+}
+
 TEST(Html, Escapes) {
   EXPECT_EQ(escape_html("a<b>&\"'c"), "a&lt;b&gt;&amp;&quot;&#39;c");
   EXPECT_EQ(escape_html("\xC3\xA4\xF0\x9F\x90\xA7"), "\xC3\xA4\xF0\x9F\x90\xA7");
