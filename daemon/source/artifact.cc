@@ -6,7 +6,6 @@
 #include <set>
 
 #include "source/manifest_json.h"
-#include "source/resolve.h"
 
 namespace dedup {
 

@@ -129,6 +129,8 @@ TEST(ArtifactManifest, ConfigTypeStandsForAnAbsentArtifactType) {
   EXPECT_TRUE(artifact_layer(manifest.dump(), referrer, "text/plain", 0).ok());
   EXPECT_TRUE(check_refers(manifest.dump(), referrer).ok());
   EXPECT_FALSE(check_refers("", referrer).ok());
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
+  EXPECT_FALSE(artifact_layer(R"({"layers":)" + deep + "}", referrer, "text/plain", 0).ok());
 }
 
 }  // namespace

@@ -403,7 +403,7 @@ TEST_F(Referrers, RefusedPushesSayWhy) {
   registry.fail_next(1, "/uploads/", "405 Method Not Allowed");
   expect_error(push("x").error(), Errc::kUnsupported, "read-only");
   registry.fail_next(1, "/uploads/", "307 Temporary Redirect", "Location: /elsewhere\r\n");
-  expect_error(push("x").error(), Errc::kInvalid, "(307)");
+  expect_error(push("x").error(), Errc::kInvalid, "elsewhere (307)");
   EXPECT_TRUE(registry.seen("/elsewhere").empty());
   const Digest real = std::exchange(subject, sha256(as_bytes("absent")));
   expect_error(push("x").error(), Errc::kNotFound, subject.to_string());
