@@ -111,6 +111,8 @@ TEST(ReferrerIndex, TextsThatAreNotUtf8DoNotEndTheProgram) {
   const auto index = add_referrer("", entry("a", "", "run \xff\xfe"));
   ASSERT_TRUE(index.ok());
   EXPECT_EQ(parse_referrers(*index, kSubject, kType)->size(), 1U);
+  const auto again = add_referrer(*index, entry("b", "", "run \xff\xfe"));
+  EXPECT_EQ(parse_referrers(*again, kSubject, kType)->size(), 1U);
   Artifact artifact{kType, kType, {}, {{kEntrypointAnnotation, "\xc3"}}};
   EXPECT_TRUE(json::accept(artifact_manifest(artifact, entry("s", "").manifest)));
 }

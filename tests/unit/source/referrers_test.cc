@@ -188,6 +188,11 @@ TEST_F(Referrers, WhatARegistryHasIsRemembered) {
   for (int i = 0; i < 3; ++i) listed();
   EXPECT_EQ(asked_api(), 4U);
   EXPECT_EQ(asked_tag(), before + 1);
+  // A refusal of these credentials does not mean that it is gone.
+  registry.fail_next(1, "/referrers/", "403 Forbidden");
+  for (int i = 0; i < 2; ++i) listed();
+  EXPECT_EQ(asked_api(), 6U);
+  EXPECT_EQ(asked_tag(), before + 2);
   // It was there and is gone.
   registry.set_referrers(Api::kNone);
   pushed("late");
@@ -221,6 +226,9 @@ TEST_F(Referrers, ApiThatFailsLeavesTheTagAndSilenceIsNotNone) {
   ASSERT_FALSE(list().ok());
   expect_error(list().error(), Errc::kUnavailable, registry.host());
   registry.fail_next(1000, "/referrers/", "405 No");
+  EXPECT_TRUE(listed().empty());
+  make_source();
+  answer("/referrers/", "<html>Welcome</html>", "Content-Type: text/html; charset=utf-8\r\n");
   EXPECT_TRUE(listed().empty());
 }
 
