@@ -35,11 +35,24 @@ struct FetchConfig {
   uint64_t coalesce_max_bytes = 4 << 20;
   uint64_t memory_bytes = 32 << 20;
   uint64_t readahead_bytes = 32 << 20;
+  uint64_t readaround_bytes = 256 << 10;
 };
 
 struct PrefetchConfig {
   bool enabled = true;
   uint64_t workers = 4;
+  uint64_t queue_size = 65'536;
+  uint64_t coalesce_gap_bytes = 64 << 10;
+  uint64_t max_bytes_per_s = 0;  // no limit
+  bool from_registry = true;
+  bool fill = false;
+  std::string trace_dir;  // empty: ROOT/traces
+};
+
+struct TraceConfig {
+  uint64_t auto_starts = 3;
+  uint64_t max_time_ms = 30'000;
+  uint64_t quiet_time_ms = 5'000;
 };
 
 struct LimitsConfig {
@@ -64,6 +77,7 @@ struct Config {
   std::string docker_config;  // empty: $DOCKER_CONFIG/config.json, else /root/.docker/config.json
   FetchConfig fetch;
   PrefetchConfig prefetch;
+  TraceConfig trace;
   LimitsConfig limits;
   uint64_t stop_timeout_ms = 10'000;
   bool mount_directio = false;

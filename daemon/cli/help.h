@@ -116,18 +116,32 @@ EXAMPLES
 
 inline constexpr CommandHelp kProfileHelp{
     "profile", "work on files that hold access profiles",
-    "An access profile says what a container of an image touches when it starts, in order. These\n"
-    "commands read and write files and need no dedupd. The format is described in\n"
-    "daemon/trace/profile.md of the sources.",
+    "An access profile says what a container of an image touches when it starts, in order; dedupd\n"
+    "fetches it in that order, ahead of the container. show, import and build work on files and\n"
+    "need no dedupd. The format is described in daemon/trace/profile.md of the sources.",
     ""};
 
 inline constexpr CommandHelp kProfileShowHelp{
-    "show", "print a profile",
+    "show", "print a profile, or draw it on a page",
     "Prints what is in FILE, first touch first: milliseconds since the container started, the\n"
-    "range of the file, how many of the recorded starts touched it, the layer and the path.",
+    "range of the file, how many of the recorded starts touched it, the layer and the path.\n"
+    "\n"
+    "Of a trace, the recording of one start, also when each range was fetched, by whom, how long\n"
+    "a reader waited for it, and what was prefetched in vain. Its times count from when the image\n"
+    "was prepared. HOW is one of\n"
+    "  ahead    fetched before it was touched\n"
+    "  late     on its way when it was touched: a reader waited for the rest\n"
+    "  miss     fetched because a reader needed it\n"
+    "  along    came with what a reader had fetched nearby\n"
+    "  present  on the node before\n"
+    "  in vain  prefetched, not touched\n"
+    "\n"
+    "With --html writes PAGE instead: one file with a picture and the numbers beside it, which\n"
+    "loads nothing and needs no script.",
     R"(EXAMPLES
   dedupctl profile show app.profile
-  dedupctl profile show app.profile --json | jq -r '.entries[].path')"};
+  dedupctl profile show app.profile --json | jq -r '.entries[].path'
+  dedupctl profile show start.trace --html page.html)"};
 
 inline constexpr CommandHelp kProfileImportHelp{
     "import", "make a profile of a list of files",
@@ -146,5 +160,59 @@ inline constexpr CommandHelp kProfileBuildHelp{
     "themselves count as often as they have runs.",
     R"(EXAMPLES
   dedupctl profile build run1.profile run2.profile run3.profile --output app.profile)"};
+
+inline constexpr CommandHelp kProfileExportHelp{
+    "export", "write an image's profile to a file",
+    "Writes by what REF is prefetched on this node: recorded starts merged, what was pulled, or "
+    "an\n"
+    "imported list.",
+    "EXAMPLES\n  dedupctl profile export registry.example/app:1.2 --output app.profile"};
+
+inline constexpr CommandHelp kProfilePushHelp{
+    "push", "give an image's profile to its registry",
+    "Pushes FILE, or the starts this node has recorded, merged, as an artifact that refers to the\n"
+    "image (OCI referrers; in registries without them the tag sha256-DIGEST). Nodes that pull the\n"
+    "image from then on use it. Needs the right to push. An earlier profile of the same command "
+    "is\n"
+    "replaced.",
+    "EXAMPLES\n  dedupctl profile push registry.example/app:1.2"};
+
+inline constexpr CommandHelp kProfilePullHelp{
+    "pull", "fetch an image's profile from its registry",
+    "dedupd does so by itself when an image without a profile is pulled; this fetches the newest.",
+    "EXAMPLES\n  dedupctl profile pull registry.example/app:1.2"};
+
+inline constexpr CommandHelp kProfileRmHelp{
+    "rm", "forget what was recorded of an image",
+    "Removes traces and profiles of REF from this node. Its next starts are recorded anew.",
+    "EXAMPLES\n  dedupctl profile rm registry.example/app:1.2"};
+
+inline constexpr CommandHelp kTraceHelp{
+    "trace", "record what containers read",
+    "The first starts of every image are recorded by themselves (trace.auto_starts in the\n"
+    "configuration). These commands record more, and show what there is.",
+    ""};
+
+inline constexpr CommandHelp kTraceStartHelp{
+    "start", "record a container, or every start of an image",
+    "Of a container: what it touches from now on. Of an image: every container of it that starts\n"
+    "until \"trace stop\".",
+    R"(EXAMPLES
+  dedupctl trace start 4f1b6d                        a running container
+  dedupctl trace start registry.example/app:1.2)"};
+
+inline constexpr CommandHelp kTraceStopHelp{
+    "stop", "end a recording and write it", "Prints the files that were written.",
+    "EXAMPLES\n  dedupctl trace stop registry.example/app:1.2"};
+
+inline constexpr CommandHelp kTraceListHelp{"list", "list what is being and what was recorded",
+                                            "Says also when nothing can be recorded, and why.",
+                                            "EXAMPLES\n  dedupctl trace list"};
+
+inline constexpr CommandHelp kTraceShowHelp{
+    "show", "print the newest recorded start",
+    "Prints when each range of a file was first touched, when and why it was fetched, how long\n"
+    "that held the container up, and what was fetched in vain.",
+    "EXAMPLES\n  dedupctl trace show registry.example/app:1.2"};
 
 }  // namespace dedup

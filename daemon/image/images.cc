@@ -27,7 +27,7 @@ constexpr std::chrono::seconds kCollectInterval{60};
 }  // namespace
 
 Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
-               Locations& locations, Layers& layers, Chains& chains)
+               Locations& locations, Layers& layers, Chains& chains, ImageEvents events)
     : x_ring(ring),
       x_workers(workers),
       x_log(log),
@@ -36,7 +36,33 @@ Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& s
       x_locations(locations),
       x_layers(layers),
       x_chains(chains),
+      x_events(std::move(events)),
       x_gate(ring, 1) {}
+
+void Images::begin_preparing(const ResolvedImage& image) {
+  if (x_preparing[image.manifest_digest]++ == 0 && x_events.preparing) x_events.preparing(image);
+}
+
+void Images::end_preparing(const ResolvedImage& image) {
+  const auto layers = x_preparing.find(image.manifest_digest);
+  if (--layers->second > 0) return;
+  x_preparing.erase(layers);
+  if (x_events.prepared) x_events.prepared(image);
+}
+
+Task<Result<PreparedLayer>> Images::bring_layer(std::shared_ptr<const ResolvedImage> image,
+                                                size_t layer, Layers::Progress progress) {
+  const Descriptor& wanted = image->manifest.layers[layer];
+  auto prepared = co_await x_layers.prepare(image->reference, wanted, image->config.diff_ids[layer],
+                                            std::move(progress));
+  if (prepared.ok() && x_events.layer_ready) x_events.layer_ready(*image, wanted.digest);
+  co_return prepared;
+}
+
+Task<Result<ResolvedImage>> Images::look_up(std::string ref) {
+  CO_TRY(reference, Reference::parse(ref));
+  co_return co_await resolve(std::move(reference), std::nullopt);
+}
 
 Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest) {
   const std::string key = reference.to_string() + "@" + (manifest ? manifest->to_string() : "");
@@ -44,11 +70,22 @@ Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<D
     co_return known->second;
   CO_TRY(image,
          co_await x_locations.source(reference).resolve(reference, manifest, Platform::host()));
-  if (manifest) {
-    if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
-    x_resolved.insert_or_assign(key, image);
-  }
+  if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
+  x_resolved.insert_or_assign(key, image);
   co_return image;
+}
+
+// containerd before 2.1 says for each layer only the name of its image. A tag may have moved since
+// it was asked last, but what a layer's digest stands for has not.
+Task<Result<ResolvedImage>> Images::resolve_for(Reference reference, std::optional<Digest> manifest,
+                                                Digest layer) {
+  const auto known = x_resolved.find(reference.to_string() + "@");
+  if (!manifest && known != x_resolved.end()) {
+    for (const Descriptor& one : known->second.manifest.layers) {
+      if (one.digest == layer) co_return known->second;
+    }
+  }
+  co_return co_await resolve(std::move(reference), manifest);
 }
 
 // From here on no removal can take the layer.
@@ -67,7 +104,11 @@ Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
                                layers.push_back(layer.digest);
                              return layers;
                            }()};
-  CO_TRY(co_await prepare_all(std::move(image), image_holder(name), std::move(progress)));
+  const auto shared = std::make_shared<const ResolvedImage>(std::move(image));
+  begin_preparing(*shared);
+  auto prepared = co_await prepare_all(shared, image_holder(name), std::move(progress));
+  end_preparing(*shared);
+  CO_TRY(std::move(prepared));
   CO_TRY(co_await on_worker([this, &record] { return x_store.put_image(record); }));
   // A tag that moved gives up the layers of its earlier image.
   CO_TRY(co_await on_worker([this, &record] {
@@ -77,7 +118,8 @@ Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
   co_return co_await summarise(record);
 }
 
-Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, Progress progress) {
+Task<Result<void>> Images::prepare_all(std::shared_ptr<const ResolvedImage> image,
+                                       std::string holder, Progress progress) {
   // Layers run side by side; the first error is the answer, but all are awaited: each is usable on
   // its own afterwards.
   struct Shared {
@@ -85,8 +127,9 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
   };
   auto shared = std::make_shared<Shared>();
   TaskScope scope;
-  auto one = [](Images* self, Reference reference, Descriptor layer, Digest diff_id,
+  auto one = [](Images* self, std::shared_ptr<const ResolvedImage> of, size_t number,
                 std::string owner, Progress report, std::shared_ptr<Shared> result) -> Task<void> {
+    const Descriptor& layer = of->manifest.layers[number];
     LayerProgress state{layer.digest, LayerProgress::State::kFetching, 0, layer.size};
     report(state);
     auto held = co_await self->hold(std::move(owner), layer.digest);
@@ -97,8 +140,7 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
         state.done_bytes = done;
         report(state);
       };
-      prepared = co_await self->x_layers.prepare(std::move(reference), layer, diff_id,
-                                                 std::move(on_bytes));
+      prepared = co_await self->bring_layer(of, number, std::move(on_bytes));
     }
     if (!prepared.ok()) {
       if (result->outcome.ok()) result->outcome = std::move(prepared).error();
@@ -109,11 +151,9 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
     report(state);
   };
   std::set<Digest> seen;  // an image may list one layer twice
-  for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
-    const Descriptor& layer = image.manifest.layers[i];
-    if (!seen.insert(layer.digest).second) continue;
-    scope.spawn(
-        one(this, image.reference, layer, image.config.diff_ids[i], holder, progress, shared));
+  for (size_t i = 0; i < image->manifest.layers.size(); ++i) {
+    if (!seen.insert(image->manifest.layers[i].digest).second) continue;
+    scope.spawn(one(this, image, i, holder, progress, shared));
   }
   co_await scope.join();
   co_return shared->outcome;
@@ -213,33 +253,46 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
                                                   Digest layer, std::vector<Digest> layer_hint,
                                                   std::string holder) {
   CO_TRY(reference, Reference::parse(ref));
-  CO_TRY(image, co_await resolve(reference, manifest));
+  CO_TRY(resolved, co_await resolve_for(std::move(reference), manifest, layer));
+  const auto image = std::make_shared<const ResolvedImage>(std::move(resolved));
+  begin_preparing(*image);
   std::optional<size_t> wanted;
-  for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
-    const Descriptor& one = image.manifest.layers[i];
-    if (one.digest == layer && !wanted) {
+  for (size_t i = 0; i < image->manifest.layers.size(); ++i) {
+    const Digest& one = image->manifest.layers[i].digest;
+    if (one == layer && !wanted) {
       wanted = i;
-    } else if (std::find(layer_hint.begin(), layer_hint.end(), one.digest) != layer_hint.end()) {
+    } else if (std::find(layer_hint.begin(), layer_hint.end(), one) != layer_hint.end()) {
       // containerd asks for one layer after the other; the others start now.
-      x_tasks.spawn(prepare_quietly(reference, one, image.config.diff_ids[i]));
+      x_tasks.spawn(prepare_quietly(image, i));
     }
   }
-  if (!wanted) {
-    co_return make_error(Errc::kNotFound, "image " + ref + " has no layer " + layer.to_string());
-  }
-  CO_TRY(co_await hold(holder, layer));
-  CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(layer)); }));
-  co_return co_await x_layers.prepare(reference, image.manifest.layers[*wanted],
-                                      image.config.diff_ids[*wanted], [](uint64_t) {});
+  Result<PreparedLayer> prepared = PreparedLayer();
+  if (wanted)
+    prepared = co_await prepare_one(image, *wanted, std::move(holder));
+  else
+    prepared = make_error(Errc::kNotFound, "image " + ref + " has no layer " + layer.to_string());
+  end_preparing(*image);
+  co_return prepared;
+}
+
+Task<Result<PreparedLayer>> Images::prepare_one(std::shared_ptr<const ResolvedImage> image,
+                                                size_t layer, std::string holder) {
+  const Descriptor& wanted = image->manifest.layers[layer];
+  CO_TRY(co_await hold(std::move(holder), wanted.digest));
+  CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(wanted.digest)); }));
+  co_return co_await bring_layer(image, layer, [](uint64_t) {});
 }
 
 // A hint only: its failure is met again, and reported, when the layer itself is asked for.
-Task<void> Images::prepare_quietly(Reference reference, Descriptor layer, Digest diff_id) {
-  auto held = co_await hold(hint_holder(layer.digest), layer.digest);
-  if (!held.ok()) co_return;
-  auto outcome =
-      co_await x_layers.prepare(std::move(reference), std::move(layer), diff_id, [](uint64_t) {});
-  static_cast<void>(outcome);
+Task<void> Images::prepare_quietly(std::shared_ptr<const ResolvedImage> image, size_t layer) {
+  begin_preparing(*image);
+  const Descriptor& wanted = image->manifest.layers[layer];
+  const auto held = co_await hold(hint_holder(wanted.digest), wanted.digest);
+  if (held.ok()) {
+    const auto outcome = co_await bring_layer(image, layer, [](uint64_t) {});
+    static_cast<void>(outcome);
+  }
+  end_preparing(*image);
 }
 
 Task<Result<Digest>> Images::import_directory(std::string directory, std::string holder) {
@@ -291,6 +344,7 @@ Task<Result<uint64_t>> Images::collect_garbage() {
     freed_bytes += freed;
   }
   if (!layers.empty()) {
+    if (x_events.removed) x_events.removed();
     CO_TRY(co_await on_worker([this] { return x_store.forget_locations_without_layer(); }));
     x_log.info("removed layers", {{"layers", layers.size()}, {"freed_bytes", freed_bytes}});
   }

@@ -30,3 +30,11 @@ registry_requests() { registry_blob_gets "$1" | wc -l; }
 
 # registry_bytes MARK: body bytes of those answers.
 registry_bytes() { registry_blob_gets "$1" | awk '{ split($0, part, "\""); split(part[3], n, " "); sum += n[2] } END { printf "%d\n", sum }'; }
+
+# odd_registry_start [--delay-ms N]: instead of the above, the one that misbehaves when asked to; it serves the OCI layouts in
+# $LAB/images. Its log has other lines: see tests/e2e/odd-registry.py.
+odd_registry_start() {
+  lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" "$@" "$LAB/images"
+  lab_ready registry 30 grep -q listening "$LAB/log/registry.log"
+  REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+}

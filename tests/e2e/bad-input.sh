@@ -289,9 +289,7 @@ require_root
 require_programs python3 jq mkfs.ext4
 lab_open
 mkdir "$LAB/images"
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" "$LAB/images"
-lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start
 dedupd_start ".limits.max_uncompressed_bytes = $((32 * MIB)) | .fetch.stall_timeout_ms = 500 | .fetch.retries = 1 | .fetch.max_retry_after_ms = 3000"
 say "door: $(dedupd_number .door)"
 image_lies

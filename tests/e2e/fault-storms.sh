@@ -8,7 +8,7 @@
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say check lab containerd registry dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 STORMS=${STORMS:-kills stops source disk descriptors memory clock} READERS=${READERS:-32} KILLS=${KILLS:-200} CLOCK=${CLOCK:-} SLOW=${SLOW:-1}
 FILES=32 BYTES=${FILE_BYTES:-$((4 << 20))} CHUNK=$((32 << 10)) SEED=0 SKIPPED=0 TOTAL_READS=0
@@ -215,9 +215,7 @@ require_programs python3 jq prlimit pgrep mkfs.ext4
 lab_open
 mkdir "$LAB/images"
 # The delay keeps most of an image missing for as long as a storm lasts.
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" --delay-ms 60 "$LAB/images"
-lab_ready registry 30 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start --delay-ms 60
 start
 say "door: $(dedupd_number .door)"
 for storm in $STORMS; do "storm_$storm"; done

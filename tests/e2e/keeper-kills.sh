@@ -9,7 +9,7 @@ set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
 DEDUPD_DOOR=${DEDUPD_DOOR:-fanotify}
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say check lab containerd registry dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 KILLS=${KILLS:-20} READERS=${READERS:-16} SLOW=${SLOW:-1}
 FILES=64 FILE_BYTES=${FILE_BYTES:-$((8 << 20))} CHUNK_BYTES=$((64 << 10))
@@ -52,9 +52,7 @@ lab_open
 mkdir "$LAB/images" "$LAB/mnt" "$LAB/mnt2"
 python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes "$FILE_BYTES" --chunk $CHUNK_BYTES "$LAB/images/storm" >"$LAB/facts.json"
 # The delay keeps most of the image missing until the last kill.
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" --delay-ms 25 "$LAB/images"
-lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start --delay-ms 25
 
 facts_of() { sed -E 's/ (reads|guarded)=[0-9]+//g' <<<"$1"; }
 mount_storm() { dedupctl mount "$REGISTRY/storm:latest" "$1" >>"$LAB/log/mount.log"; }

@@ -5,7 +5,7 @@
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say check lab containerd registry dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 FILES=24 EARLY=8 FILE_BYTES=$((1 << 20)) CHUNK_BYTES=$((64 << 10))
 
@@ -20,9 +20,7 @@ require_programs python3 jq
 lab_open
 mkdir "$LAB/images" "$LAB/mnt"
 python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $FILE_BYTES --chunk $CHUNK_BYTES --landmark $EARLY "$LAB/images/optimized" >"$LAB/facts.json"
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" "$LAB/images"
-lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start
 
 dedupd_start '.fetch.retries = 0'
 say "door: $(dedupd_number .door)"

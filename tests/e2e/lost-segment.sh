@@ -5,7 +5,7 @@
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say check lab containerd registry dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 FILES=4 FILE_BYTES=$((1 << 20)) CHUNK_BYTES=$((64 << 10))
 
@@ -27,9 +27,7 @@ mkdir "$LAB/images"
 for number in 1 2; do
   python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $FILE_BYTES --chunk $CHUNK_BYTES --seed $number "$LAB/images/image$number" >>"$LAB/facts"
 done
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" "$LAB/images"
-lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start
 dedupd_start
 say "door: $(dedupd_number .door)"
 mounted image1

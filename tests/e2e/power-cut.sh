@@ -7,7 +7,7 @@
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say check lab containerd registry dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 FILE_SYSTEMS=${FILE_SYSTEMS:-ext4 xfs btrfs} ROUNDS=${ROUNDS:-4} SLOW=${SLOW:-1} SKIPPED=0 NO_SYNC=${NO_SYNC:-}
 VOLATILE_DISK=${VOLATILE_DISK:-$BUILD/tests/kernel/volatile_disk}
@@ -121,9 +121,7 @@ require_programs python3 jq losetup
 [ -e /dev/fuse ] || { say "skipped: no /dev/fuse for the disk with a volatile cache"; exit 77; }
 lab_open
 mkdir "$LAB/images" "$LAB/pool" "$LAB/fuse" "$LAB/mnt"
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" --delay-ms 10 "$LAB/images"
-lab_ready registry 30 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start --delay-ms 10
 for ((round = 1; round <= ROUNDS; round++)); do
   make_image "lazy$round" --seed "$round"
   make_image "plain$round" --form gzip --seed $((100 + round))

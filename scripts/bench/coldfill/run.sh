@@ -9,26 +9,16 @@
 # the copies in between share the other N - 1.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
-RUNS=3 MIB=1024 DOORS='' JSON='' BUILD=$REPO/build/release
-while [ $# -gt 0 ]; do
-  case $1 in
-    --runs) RUNS=$2; shift ;;
-    --mib) MIB=$2; shift ;;
-    --doors) DOORS=$2; shift ;;
-    --json) JSON=$2; shift ;;
-    -*) die "unknown option $1" ;;
-    *) BUILD=$(realpath "$1") ;;
-  esac
-  shift
-done
+for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts/lib/$piece.sh"; done
+RUNS=3 MIB=1024
+BENCH_OPTIONS=([--runs]=RUNS [--mib]=MIB)
+bench_options "$@"
 
 # sample SIDE SECONDS CPU-SECONDS
 sample() {
   jq -nc --arg side "$1" --argjson seconds "$2" --argjson cpu "$3" '{side: $side, seconds: $seconds, cpu_seconds: $cpu}' >>"$LAB/samples"
   say "round $round: $1 $2 s, $3 s of CPU"
 }
-cpu_of() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f", ($14 + $15) / hz }' "/proc/$1/stat"; }
 
 verify_alone() {
   local line threads
@@ -49,7 +39,7 @@ fill_through() {
   t0=$EPOCHREALTIME
   dd if="$LAB/mnt/program" of="/dev/null" bs=1M status=none
   seconds=$(seconds_since "$t0")
-  sample "$1" "$seconds" "$(cpu_of "$worker")"
+  sample "$1" "$seconds" "$(bench_cpu "$worker")"
   [ "$round" != 1 ] || check_equal "$1: content" "$content" "$(sha256sum <"$LAB/mnt/program")"
   dedupctl umount "$LAB/mnt" >>"$LAB/log/mount.log"
 }
@@ -57,7 +47,7 @@ fill_through() {
 require_root
 require_programs python3 jq dd
 [ -x "$BUILD/tests/bench/verify_rate" ] || die "no $BUILD/tests/bench/verify_rate: build the target verify_rate"
-DOORS=${DOORS:-$("$BUILD/kmod-tools/dedup-kcheck" --json | jq -r '.doors[] | select(.works) | .name')}
+DOORS=$(bench_doors)
 lab_open
 mkdir "$LAB/images" "$LAB/mnt"
 set +o pipefail # head ends the pipe
@@ -66,21 +56,17 @@ set -o pipefail
 content=$(sha256sum <"$LAB/file")
 layer=$(python3 "$REPO/tests/e2e/estargz-blob.py" --files 1 --bytes 4096 --program "$LAB/file" "$LAB/images/big" | jq -r .layer)
 blob=$LAB/images/big/blobs/${layer/://}
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" "$LAB/images"
-lab_ready registry 10 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start
 for ((round = 1; round <= RUNS; ++round)); do
   verify_alone
   for door in $DOORS; do fill_through "$door"; done
 done
 dedupd_wipe
 
-table=$(jq -s --argjson bytes "$(stat -c %s "$LAB/file")" '
-  def at($p): sort | .[((length - 1) * $p | round)];
+rows=$(jq -s --argjson bytes "$(stat -c %s "$LAB/file")" "$BENCH_JQ"'
   (map(select(.side == "verify, 1 thread").seconds) | at(0.5)) as $alone
-  | group_by(.side) | map({side: .[0].side, runs: length, p50_s: (map(.seconds) | at(0.5)), p95_s: (map(.seconds) | at(0.95)),
-      cpu_s: (map(.cpu_seconds) | at(0.5)), mib_s: ($bytes / 1048576 / (map(.seconds) | at(0.5)) | round),
-      of_verify: ($alone / (map(.seconds) | at(0.5)) * 100 | round / 100)})' "$LAB/samples")
-[ -z "$JSON" ] || printf '%s\n' "$table" >"$JSON"
-jq -r '(["side", "runs", "p50_s", "p95_s", "cpu_s", "mib_s", "of_verify"]), (.[] | [.[]]) | @tsv' <<<"$table" | column -ts "$(printf '\t')"
+  | group_by(.side) | map((map(.seconds) | at(0.5)) as $p50
+    | {side: .[0].side, runs: length, p50_s: $p50, p95_s: (map(.seconds) | at(0.95)), cpu_s: (map(.cpu_seconds) | at(0.5)),
+       mib_s: ($bytes / 1048576 / $p50 | round), of_verify: ($alone / $p50 | digits(2))})' "$LAB/samples")
+bench_result "$rows"
 checks_end

@@ -9,7 +9,7 @@
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 BUILD=$(realpath "${1:-${BUILD:-$REPO/build/release}}")
-for piece in say check lab containerd dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say check lab containerd registry dedupd; do . "$REPO/scripts/lib/$piece.sh"; done
 export PYTHONDONTWRITEBYTECODE=1
 IMAGES=${IMAGES:-200} KILLS=${KILLS:-10} SLOW=${SLOW:-1} FILE_SYSTEMS=${FILE_SYSTEMS:-ext4 xfs btrfs} SKIPPED=0
 FILES=40 BYTES=$((1 << 20)) CHUNK=$((64 << 10))
@@ -182,9 +182,7 @@ DOORS=${DOORS:-$("$BUILD/kmod-tools/dedup-kcheck" --json | jq -r '.doors[] | sel
 [ -n "$DOORS" ] || { say "skipped: no door works in this kernel (dedup-kcheck says why)"; exit 77; }
 lab_open
 mkdir "$LAB/images"
-lab_spawn registry python3 "$REPO/tests/e2e/odd-registry.py" "$LAB/images"
-lab_ready registry 30 grep -q listening "$LAB/log/registry.log"
-REGISTRY=$(sed -n 's/^listening on //p' "$LAB/log/registry.log")
+odd_registry_start
 for DOOR in $DOORS; do
   for file_system in $FILE_SYSTEMS; do suite "$file_system"; done
 done
