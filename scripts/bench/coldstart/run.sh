@@ -11,7 +11,7 @@
 #   lazy        what the container asks for is fetched
 # Columns: pull_s, run_s (from the end of the pull to the first line), total_s their sum; warm_s a second run on the same node;
 # floor_s 4 round trips, the bytes at full bandwidth, and warm_s; medians and one 95th percentile. cpu_s is dedupd's, until the
-# first line. LAB_KEEP=1 keeps all logs, of the link, too (log/deliveries).
+# first line. LAB_KEEP=1 keeps all logs, of the link, too; timeline.py says from it where the time went.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry image-build image-convert dedupd cold bench; do . "$REPO/scripts/lib/$piece.sh"; done
