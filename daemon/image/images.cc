@@ -1,5 +1,6 @@
 #include "image/images.h"
 
+#include <algorithm>
 #include <set>
 
 #include "doors/erofs_mount.h"
@@ -38,16 +39,18 @@ Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& s
       x_chains(chains),
       x_gate(ring, 1) {}
 
-Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest) {
+Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest,
+                                            std::optional<Digest> layer) {
   const std::string key = reference.to_string() + "@" + (manifest ? manifest->to_string() : "");
-  if (const auto known = x_resolved.find(key); manifest && known != x_resolved.end())
-    co_return known->second;
+  if (const auto known = x_resolved.find(key); known != x_resolved.end()) {
+    const bool has_layer =
+        layer && std::ranges::count(known->second.manifest.layers, *layer, &Descriptor::digest) > 0;
+    if (manifest || has_layer) co_return known->second;
+  }
   CO_TRY(image,
          co_await x_locations.source(reference).resolve(reference, manifest, Platform::host()));
-  if (manifest) {
-    if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
-    x_resolved.insert_or_assign(key, image);
-  }
+  if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
+  x_resolved.insert_or_assign(key, image);
   co_return image;
 }
 
@@ -60,7 +63,7 @@ Task<Result<void>> Images::hold(std::string holder, Digest layer) {
 Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
   CO_TRY(reference, Reference::parse(ref));
   const std::string name = reference.to_string();
-  CO_TRY(image, co_await resolve(reference, std::nullopt));
+  CO_TRY(image, co_await resolve(reference, std::nullopt, std::nullopt));
   const ImageRecord record{name, image.manifest_digest, [&image] {
                              std::vector<Digest> layers;
                              for (const Descriptor& layer : image.manifest.layers)
@@ -213,7 +216,7 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
                                                   Digest layer, std::vector<Digest> layer_hint,
                                                   std::string holder) {
   CO_TRY(reference, Reference::parse(ref));
-  CO_TRY(image, co_await resolve(reference, manifest));
+  CO_TRY(image, co_await resolve(reference, manifest, layer));
   std::optional<size_t> wanted;
   for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
     const Descriptor& one = image.manifest.layers[i];
