@@ -43,12 +43,27 @@ struct {
   __type(value, __u32);  // enum access_scope
 } mounts SEC(".maps");
 
+// Of ended cgroups nobody tells: the oldest go when it is full. One that is recorded for every
+// cgroup of its mount is recorded without being here, too.
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 4096);
-  __type(key, __u64);  // cgroup id
-  __type(value, __u8);
+  __type(key, __u64);   // cgroup id
+  __type(value, __u8);  // enum access_cgroup
 } cgroups SEC(".maps");
+
+// Who has been announced. The oldest are forgotten when it is full, and announced again.
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 16384);
+  __type(key, struct access_reader_key);
+  __type(value, __u8);
+} announced SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 64 * 1024);
+} readers SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -81,15 +96,17 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task) {
 // Id of the recorded cgroup the current process is in, 0 for none.
 static __always_inline __u64 recorded_cgroup(__u32 scope) {
   struct cgroup *group = cgroup_of(bpf_get_current_task_btf());
-  if (scope == ACCESS_EVERY_CGROUP) return group->kn->id;
+  const __u64 own = group->kn->id;
   for (int level = 0; level < MAX_LEVELS; ++level) {
     const __u64 id = group->kn->id;
-    if (bpf_map_lookup_elem(&cgroups, &id)) return id;
+    const __u8 *what = bpf_map_lookup_elem(&cgroups, &id);
+    if (what && *what == ACCESS_RECORD) return id;
+    if (what && level == 0) return 0;
     struct cgroup_subsys_state *parent = group->self.parent;
-    if (!parent) return 0;
+    if (!parent) break;
     group = parent->cgroup;
   }
-  return 0;
+  return scope == ACCESS_EVERY_CGROUP ? own : 0;
 }
 
 static __always_inline void mark_touched(struct access_area *area, __u64 pages) {
@@ -103,11 +120,24 @@ static __always_inline void mark_added(struct access_area *area, __u64 pages) {
   __sync_fetch_and_or(&area->added, pages);
 }
 
+// Once per cgroup and mount, so that user space looks at the process while it lives.
+static __always_inline void announce(const struct access_key *key) {
+  const struct access_reader_key reader = {.cgroup = key->cgroup, .device = key->device};
+  const __u8 seen = 1;
+  if (bpf_map_update_elem(&announced, &reader, &seen, BPF_NOEXIST) != 0) return;
+  struct access_reader record = {.cgroup = key->cgroup,
+                                 .first_ns = bpf_ktime_get_ns(),
+                                 .device = key->device,
+                                 .pid = bpf_get_current_pid_tgid() >> 32};
+  bpf_ringbuf_output(&readers, &record, sizeof(record), 0);
+}
+
 static __always_inline struct access_area *enter(const struct access_key *key,
                                                  struct access_counts *count) {
   const struct access_area nothing = {};
   if (bpf_map_update_elem(&areas, key, &nothing, BPF_NOEXIST) == 0)
     __sync_fetch_and_add(&count->areas, 1);
+  announce(key);
   struct access_area *area = bpf_map_lookup_elem(&areas, key);  // ours, or who was faster's
   if (!area) __sync_fetch_and_add(&count->dropped, 1);
   return area;

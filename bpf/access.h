@@ -25,6 +25,26 @@ struct access_area {
   __u64 added_ns;
 };
 
+// A cgroup has read a recorded mount for the first time.
+struct access_reader {
+  __u64 cgroup;
+  __u64 first_ns;  // CLOCK_MONOTONIC
+  __u32 device;
+  __u32 pid;  // of the process that read, in the first pid namespace
+};
+
+struct access_reader_key {
+  __u64 cgroup;
+  __u32 device;
+  __u32 zero;
+};
+
+// What the map of cgroups says of one.
+enum access_cgroup {
+  ACCESS_RECORD = 1,  // it and what is below it counts as it
+  ACCESS_IGNORE = 2,  // it alone: not a container
+};
+
 struct access_counts {
   __u64 events;   // that passed the filter; each is one read or fault of any number of pages
   __u64 areas;    // entered in the map

@@ -25,7 +25,7 @@
 #include "image/images.h"
 #include "keeper/keeper.h"
 #include "pool/files.h"
-#include "trace/prefetcher.h"
+#include "trace/tracing.h"
 
 namespace dedup {
 namespace {
@@ -99,14 +99,34 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.directory = config.root + "/pool";
   options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
   options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
-  const uint64_t reads =
-      config.fetch.memory_bytes / std::max<uint64_t>(config.fetch.coalesce_max_bytes, 1);
-  options.fetch.max_reads = static_cast<unsigned>(std::clamp<uint64_t>(reads, 2, 64));
   options.readahead_bytes = config.fetch.readahead_bytes;
-  options.fetch.max_background_reads = options.fetch.max_reads / 2;
+  options.fetch.max_reads = static_cast<unsigned>(config.fetch.max_transfers);
+  options.fetch.max_bytes = config.fetch.memory_bytes;
+  // A quarter of the connections stays free for blocked readers.
+  const uint64_t connections =
+      std::min(config.fetch.max_connections_per_host, config.fetch.max_transfers);
+  options.fetch.max_background_reads =
+      static_cast<unsigned>(std::max<uint64_t>(connections * 3 / 4, 1));
+  options.fetch.max_background_bytes = config.fetch.memory_bytes / 2;
   options.min_free_bytes = config.limits.min_free_bytes;
   options.max_bytes = config.limits.max_pool_bytes;
   for (const KeptLink::Kept& kept : link.kept()) options.kept_fds[kept.segment] = kept.fd;
+  return options;
+}
+
+TracingOptions tracing_options(const Config& config) {
+  TracingOptions options;
+  const PrefetchConfig& prefetch = config.prefetch;
+  options.directory = prefetch.trace_dir.empty() ? config.root + "/traces" : prefetch.trace_dir;
+  options.prefetch_enabled = prefetch.enabled;
+  options.recording.automatic_starts = static_cast<unsigned>(config.trace.auto_starts);
+  options.recording.max_time = std::chrono::milliseconds(config.trace.max_time_ms);
+  options.recording.quiet_time = std::chrono::milliseconds(config.trace.quiet_time_ms);
+  options.prefetch.workers = static_cast<unsigned>(prefetch.workers);
+  options.prefetch.max_bytes_per_s = prefetch.max_bytes_per_s;
+  options.warmup.from_registry = prefetch.from_registry;
+  options.warmup.fill = prefetch.fill;
+  options.warmup.max_ranges = prefetch.queue_size;
   return options;
 }
 
@@ -143,6 +163,7 @@ class Worker {
     x_filler.emplace(*x_pool, *x_trial);
     TRY(store, ImageStore::open(x_pool->catalog().database()));
     x_store = std::move(store);
+    x_tracing.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_sources, tracing_options(x_config));
     x_layers.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, layer_options());
     return x_layers->load_locations();
   }
@@ -172,12 +193,8 @@ class Worker {
   LayerOptions layer_options() {
     LayerOptions options;
     options.limits = layer_limits(x_config);
-    if (!x_config.prefetch.enabled) return options;
-    x_prefetcher.emplace(x_log, *x_pool, static_cast<unsigned>(x_config.prefetch.workers));
     options.on_landmark = [this](const LayerRecord& layer, ByteRange blob) {
-      const auto segment = x_pool->segment(layer.segment);
-      if (segment == nullptr) return;
-      x_prefetcher->add("landmark of " + layer.digest.to_string(), before_landmark(*segment, blob));
+      x_tracing->landmark(layer, blob);
     };
     return options;
   }
@@ -224,8 +241,10 @@ class Worker {
 
   Result<void> build_on_the_door() {
     open_guard();
+    ChainOptions chain_options{x_config.root, x_config.mount_directio, {}, {}};
+    x_tracing->watch_mounts(chain_options);
     x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, x_guard.get(),
-                     ChainOptions{x_config.root, x_config.mount_directio});
+                     std::move(chain_options));
     x_pool->on_complete(
         [this](const std::shared_ptr<Segment>& segment) { x_chains->segment_complete(segment); });
     // What an earlier life of the door left mounted is dealt with once.
@@ -237,14 +256,16 @@ class Worker {
     header.recovered.store(1);
     if (!x_door_started) x_door->start();
     x_images.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_sources, *x_layers,
-                     *x_chains);
-    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_workers, *x_door, *x_link,
-                            x_guard.get(), *x_http, DEDUP_VERSION, x_config.root, x_door->name(),
-                            x_door_reason, std::chrono::steady_clock::now()});
+                     *x_chains, x_tracing->image_events());
+    x_engine.emplace(Engine{*x_pool, *x_images, *x_chains, *x_store, *x_tracing, *x_sources,
+                            *x_workers, *x_door, *x_link, x_guard.get(), *x_http, DEDUP_VERSION,
+                            x_config.root, x_door->name(), x_door_reason,
+                            std::chrono::steady_clock::now()});
     return {};
   }
 
   Task<void> serve() {
+    x_tasks.spawn(x_tracing->open());
     co_await x_images->recover();
     std::vector<ApiRoute> routes = make_routes(*x_engine);
     for (ApiRoute& route : routes) {
@@ -317,10 +338,10 @@ class Worker {
   Task<void> stop() {
     x_stopping = true;
     x_log.info("stopping");
-    if (x_prefetcher) x_prefetcher->stop();
+    x_tracing->stop();
     co_await x_chains->close(std::chrono::milliseconds(x_config.stop_timeout_ms));
     co_await x_pool->close();
-    if (x_prefetcher) co_await x_prefetcher->close();
+    co_await x_tracing->close();
     const bool closed = co_await x_chains->close_against_readers();
     if (closed && x_guard != nullptr) x_guard->remove();
     co_await x_door->stop();
@@ -347,7 +368,7 @@ class Worker {
   bool x_door_started = false;
   std::unique_ptr<Guard> x_guard;
   std::unique_ptr<ImageStore> x_store;
-  std::optional<Prefetcher> x_prefetcher;
+  std::optional<Tracing> x_tracing;
   std::optional<Layers> x_layers;
   std::optional<Chains> x_chains;
   std::optional<Images> x_images;

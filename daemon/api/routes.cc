@@ -4,80 +4,14 @@
 
 #include <fstream>
 
+#include "api/fields.h"
+#include "api/trace_routes.h"
 #include "doors/process_id.h"
 
 namespace dedup {
 namespace {
 
 using nlohmann::json;
-
-// Reads fields of a request body; the first problem is the answer.
-class Body {
- public:
-  explicit Body(const json& body) : x_body(body) {}
-
-  std::string text(const char* name) {
-    const auto found = x_body.find(name);
-    if (found == x_body.end() || !found->is_string() ||
-        found->get_ref<const std::string&>().empty()) {
-      return fail(std::string("the field \"") + name + "\" must be a non-empty string"), "";
-    }
-    return found->get<std::string>();
-  }
-
-  bool flag(const char* name) {
-    const auto found = x_body.find(name);
-    if (found == x_body.end()) return false;
-    if (!found->is_boolean())
-      return fail(std::string("the field \"") + name + "\" must be true or false"), false;
-    return found->get<bool>();
-  }
-
-  Digest digest(const char* name) { return parse(text(name), name); }
-
-  std::optional<Digest> optional_digest(const char* name) {
-    const auto found = x_body.find(name);
-    if (found == x_body.end() ||
-        (found->is_string() && found->get_ref<const std::string&>().empty()))
-      return std::nullopt;
-    return digest(name);
-  }
-
-  std::vector<Digest> digests(const char* name) {
-    std::vector<Digest> list;
-    const auto found = x_body.find(name);
-    if (found == x_body.end()) return list;
-    if (!found->is_array())
-      return fail(std::string("the field \"") + name + "\" must be an array"), list;
-    for (const json& item : *found)
-      list.push_back(parse(item.is_string() ? item.get<std::string>() : "", name));
-    return list;
-  }
-
-  Result<void> outcome() const { return x_error ? Result<void>(*x_error) : Result<void>(); }
-
- private:
-  Digest parse(const std::string& text_value, const char* name) {
-    auto digest = Digest::parse(text_value);
-    if (digest.ok()) return *digest;
-    return fail(std::string("the field \"") + name + "\": " + digest.error().to_string()), Digest{};
-  }
-  void fail(std::string message) {
-    if (!x_error) x_error = make_error(Errc::kInvalid, std::move(message));
-  }
-
-  const json& x_body;
-  std::optional<Error> x_error;
-};
-
-Result<std::string> query_value(const ApiRequest& request, const char* name) {
-  const auto found = request.query.find(name);
-  if (found == request.query.end() || found->second.empty()) {
-    return make_error(Errc::kInvalid,
-                      std::string("the query parameter \"") + name + "\" is missing");
-  }
-  return found->second;
-}
 
 json image_json(const ImageSummary& image) {
   return {{"ref", image.record.ref},
@@ -324,14 +258,7 @@ Task<Result<json>> post_checks(Engine& engine, ApiRequest request, ApiProgress p
 }  // namespace
 
 std::vector<ApiRoute> make_routes(Engine& engine) {
-  using Handler = Task<Result<json>> (*)(Engine&, ApiRequest, ApiProgress);
-  struct Row {
-    const char* method;
-    const char* path;
-    bool streaming;
-    Handler handler;
-  };
-  static constexpr Row kTable[] = {
+  static constexpr RouteRow kTable[] = {
       {"POST", "/v1/layers", false, post_layers},
       {"POST", "/v1/imports", false, post_imports},
       {"POST", "/v1/chains", false, post_chains},
@@ -346,8 +273,14 @@ std::vector<ApiRoute> make_routes(Engine& engine) {
       {"GET", "/v1/pool", false, get_pool},
       {"POST", "/v1/checks", true, post_checks},
   };
+  std::vector<ApiRoute> routes = routes_of(engine, kTable);
+  for (ApiRoute& route : make_trace_routes(engine)) routes.push_back(std::move(route));
+  return routes;
+}
+
+std::vector<ApiRoute> routes_of(Engine& engine, std::span<const RouteRow> table) {
   std::vector<ApiRoute> routes;
-  for (const Row& row : kTable) {
+  for (const RouteRow& row : table) {
     routes.push_back({row.method, row.path, row.streaming,
                       [&engine, handler = row.handler](ApiRequest request, ApiProgress progress) {
                         return handler(engine, std::move(request), std::move(progress));

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "doors/guard.h"
 #include "doors/kept_link.h"
 #include "image/images.h"
+#include "trace/tracing.h"
 
 namespace dedup {
 
@@ -21,6 +23,8 @@ struct Engine {
   Images& images;
   Chains& chains;
   ImageStore& store;
+  Tracing& tracing;
+  Locations& locations;
   Workers& workers;
   const Door& door;
   KeptLink& link;
@@ -34,5 +38,14 @@ struct Engine {
 };
 
 std::vector<ApiRoute> make_routes(Engine& engine);
+
+// For the files that make some of them.
+struct RouteRow {
+  const char* method;
+  const char* path;
+  bool streaming;
+  Task<Result<nlohmann::json>> (*handler)(Engine&, ApiRequest, ApiProgress);
+};
+std::vector<ApiRoute> routes_of(Engine& engine, std::span<const RouteRow> table);
 
 }  // namespace dedup

@@ -40,6 +40,17 @@ struct FetchConfig {
 struct PrefetchConfig {
   bool enabled = true;
   uint64_t workers = 4;
+  uint64_t queue_size = 65'536;
+  uint64_t max_bytes_per_s = 0;  // no limit
+  bool from_registry = true;
+  bool fill = false;
+  std::string trace_dir;  // empty: ROOT/traces
+};
+
+struct TraceConfig {
+  uint64_t auto_starts = 3;
+  uint64_t max_time_ms = 30'000;
+  uint64_t quiet_time_ms = 5'000;
 };
 
 struct LimitsConfig {
@@ -64,6 +75,7 @@ struct Config {
   std::string docker_config;  // empty: $DOCKER_CONFIG/config.json, else /root/.docker/config.json
   FetchConfig fetch;
   PrefetchConfig prefetch;
+  TraceConfig trace;
   LimitsConfig limits;
   uint64_t stop_timeout_ms = 10'000;
   bool mount_directio = false;

@@ -1,22 +1,16 @@
 #include "cli/profile_commands.h"
 
-#include <algorithm>
-#include <cstdio>
-
-#include "cli/answer.h"
-#include "cli/report.h"
-#include "cli/sizes.h"
-#include "cli/table.h"
+#include "cli/trace_table.h"
 #include "pool/files.h"
 #include "trace/profile_file.h"
 #include "trace/profile_import.h"
 #include "trace/profile_order.h"
+#include "trace/profile_report.h"
 
 namespace dedup {
 namespace {
 
 using nlohmann::json;
-using Align = Table::Align;
 
 constexpr uint64_t kMaxListBytes = 64u << 20;
 
@@ -25,13 +19,6 @@ Result<Profile> load_profile(const std::string& file) {
   auto profile = read_profile(bytes);
   if (!profile.ok()) return std::move(profile).error().with(file);
   return profile;
-}
-
-uint64_t bytes_of(const Profile& profile) {
-  uint64_t bytes = 0;
-  for (const ProfileEntry& entry : profile.entries)
-    bytes += std::min(entry.range.length, UINT64_MAX - bytes);
-  return bytes;
 }
 
 json summary_json(const Profile& profile) {
@@ -43,7 +30,7 @@ json summary_json(const Profile& profile) {
           {"runs", profile.runs},
           {"layers", std::move(layers)},
           {"ranges", profile.entries.size()},
-          {"bytes", bytes_of(profile)}};
+          {"bytes", report_of(profile).touched_bytes}};
 }
 
 // Whole files have neither offset nor length, entries of lists no layer.
@@ -57,36 +44,42 @@ json entry_json(const Profile& profile, const ProfileEntry& entry) {
   return result;
 }
 
-std::string summary_text(const Profile& profile) {
-  std::string text = count_text(profile.entries.size()) + " ranges";
-  if (const uint64_t bytes = bytes_of(profile); bytes != 0) text += ", " + rounded_size(bytes);
-  text += ", " + count_text(profile.runs) + (profile.runs == 1 ? " run" : " runs");
-  return text + ", source " + std::string(name_of(profile.source));
-}
-
-std::string milliseconds(uint64_t us) {
-  std::string digits = std::to_string(us % 1000);
-  digits.insert(0, 3 - digits.size(), '0');
-  return count_text(us / 1000) + "." + digits;
-}
-
-std::string entries_text(const Profile& profile) {
-  const bool list = profile.source == ProfileSource::kList;
-  Table table({{list ? "POSITION" : "MS", Align::kRight},
-               {"OFFSET", Align::kRight},
-               {"LENGTH", Align::kRight},
-               {"RUNS", Align::kRight},
-               {"LAYER"},
-               {"PATH"}});
-  for (const ProfileEntry& entry : profile.entries) {
-    const bool whole = entry.range.length == 0;
-    table.add({list ? count_text(entry.first_us) : milliseconds(entry.first_us),
-               whole ? "" : exact_size(entry.range.offset),
-               whole ? "all" : exact_size(entry.range.length), count_text(entry.runs),
-               entry.layer ? short_digest(profile.layers[*entry.layer].to_string()) : "",
-               printable(entry.path)});
+// Of one start: what was fetched, why and whether it was needed. Times of entries count from the
+// container's start, those of fetches from when the image was prepared.
+json trace_json(const Profile& trace, const ProfileReport& report) {
+  json result = {{"container", trace.container},
+                 {"started", trace.started_s},
+                 {"prepared_us", trace.prepared_us},
+                 {"in_vain_bytes", report.vain_bytes()},
+                 {"wait_us", report.wait_us}};
+  for (size_t i = 0; i < kTouchOutcomes; ++i)
+    result["touched"][name_of(static_cast<TouchOutcome>(i))] = report.outcomes[i];
+  for (size_t i = 0; i < kFetchCauses; ++i) {
+    const FetchTotals& totals = report.fetched[i];
+    result["fetched"][std::string(name_of(static_cast<FetchCause>(i)))] = {
+        {"ranges", totals.ranges},
+        {"bytes", totals.bytes},
+        {"untouched_bytes", totals.untouched_bytes}};
   }
-  return table.to_string();
+  return result;
+}
+
+json fetch_json(const Profile& trace, const ProfileFetch& fetch) {
+  json result = {{"path", fetch.path},           {"offset", fetch.range.offset},
+                 {"length", fetch.range.length}, {"us", fetch.us},
+                 {"by", name_of(fetch.by)},      {"wait_us", fetch.wait_us}};
+  if (fetch.layer) result["layer"] = trace.layers[*fetch.layer].to_string();
+  return result;
+}
+
+void add_trace(json& object, const Profile& trace) {
+  const ProfileReport report = report_of(trace);
+  for (size_t i = 0; i < trace.entries.size(); ++i)
+    object["entries"][i]["how"] = name_of(report.touches[i].outcome);
+  json fetches = json::array();
+  for (const ProfileFetch& fetch : trace.fetches) fetches.push_back(fetch_json(trace, fetch));
+  object["fetches"] = std::move(fetches);
+  object["trace"] = trace_json(trace, report);
 }
 
 Result<ListKind> list_kind(const std::string& name, std::string_view text) {
@@ -101,7 +94,7 @@ Result<CommandResult> store_profile(const Profile& profile, const std::string& o
   TRY(write_file_durably(output, file));
   json object = summary_json(profile);
   object["file"] = output;
-  return CommandResult{std::move(object), output + ": " + summary_text(profile) + "\n"};
+  return CommandResult{std::move(object), output + ": " + profile_summary(profile) + "\n"};
 }
 
 }  // namespace
@@ -112,14 +105,11 @@ Result<CommandResult> run_profile_show(const std::string& file) {
   json entries = json::array();
   for (const ProfileEntry& entry : profile.entries) entries.push_back(entry_json(profile, entry));
   object["entries"] = std::move(entries);
-  std::string text = summary_text(profile) + "\n";
-  if (profile.image) text += "image " + profile.image->to_string() + "\n";
-  if (!profile.entrypoint.empty()) {
-    text += "entrypoint";
-    for (const std::string& word : profile.entrypoint) text += " " + printable(word);
-    text += "\n";
-  }
-  return CommandResult{std::move(object), text + entries_text(profile)};
+  const bool trace = is_trace(profile);
+  if (trace) add_trace(object, profile);
+  return CommandResult{std::move(object),
+                       profile_summary(profile) + "\n" + profile_origin(profile) +
+                           (trace ? trace_table(profile) : profile_table(profile))};
 }
 
 Result<CommandResult> run_profile_import(const ImportRequest& request) {

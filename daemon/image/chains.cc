@@ -189,6 +189,7 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
     detach_unused(live.record.segments);
   }
   if (!outcome.ok()) co_return std::move(outcome).error();
+  if (x_options.on_mounted) x_options.on_mounted(x_live[id].record, mountpoint(id));
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - started);
   x_log.info("mounted",
@@ -344,6 +345,7 @@ Task<void> Chains::unmount_chain(Digest chain) {
   live->second.mounted = points.ok() && points->contains(target);
   if (in_use) co_return;
   const auto segments = live->second.record.segments;
+  if (x_options.on_unmounted) x_options.on_unmounted(live->second.record);
   x_live.erase(live);
   if (x_guard != nullptr) x_guard->forget(uuid_of(chain));
   detach_unused(segments);

@@ -4,6 +4,7 @@
 // gone. Owned by main; loop thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -22,6 +23,9 @@ namespace dedup {
 struct ChainOptions {
   std::string directory;  // metadata/ID.erofs and mounts/ID lie below
   bool directio = false;
+  // Told, where not empty, of mounts as they come and as their superblocks go.
+  std::function<void(const ChainRecord& chain, const std::string& mountpoint)> on_mounted;
+  std::function<void(const ChainRecord& chain)> on_unmounted;
 };
 
 struct ChainStatus {

@@ -28,7 +28,7 @@ constexpr std::chrono::seconds kCollectInterval{60};
 }  // namespace
 
 Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
-               Locations& locations, Layers& layers, Chains& chains)
+               Locations& locations, Layers& layers, Chains& chains, ImageEvents events)
     : x_ring(ring),
       x_workers(workers),
       x_log(log),
@@ -37,7 +37,24 @@ Images::Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& s
       x_locations(locations),
       x_layers(layers),
       x_chains(chains),
+      x_events(std::move(events)),
       x_gate(ring, 1) {}
+
+void Images::begin_preparing(const ResolvedImage& image) {
+  if (x_preparing[image.manifest_digest]++ == 0 && x_events.preparing) x_events.preparing(image);
+}
+
+void Images::end_preparing(const ResolvedImage& image) {
+  const auto layers = x_preparing.find(image.manifest_digest);
+  if (--layers->second > 0) return;
+  x_preparing.erase(layers);
+  if (x_events.prepared) x_events.prepared(image);
+}
+
+Task<Result<ResolvedImage>> Images::look_up(std::string ref) {
+  CO_TRY(reference, Reference::parse(ref));
+  co_return co_await resolve(std::move(reference), std::nullopt, std::nullopt);
+}
 
 Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest,
                                             std::optional<Digest> layer) {
@@ -70,7 +87,10 @@ Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
                                layers.push_back(layer.digest);
                              return layers;
                            }()};
-  CO_TRY(co_await prepare_all(std::move(image), image_holder(name), std::move(progress)));
+  begin_preparing(image);
+  auto prepared = co_await prepare_all(image, image_holder(name), std::move(progress));
+  end_preparing(image);
+  CO_TRY(std::move(prepared));
   CO_TRY(co_await on_worker([this, &record] { return x_store.put_image(record); }));
   // A tag that moved gives up the layers of its earlier image.
   CO_TRY(co_await on_worker([this, &record] {
@@ -216,33 +236,48 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
                                                   Digest layer, std::vector<Digest> layer_hint,
                                                   std::string holder) {
   CO_TRY(reference, Reference::parse(ref));
-  CO_TRY(image, co_await resolve(reference, manifest, layer));
+  CO_TRY(resolved, co_await resolve(reference, manifest, layer));
+  const auto image = std::make_shared<const ResolvedImage>(std::move(resolved));
+  begin_preparing(*image);
   std::optional<size_t> wanted;
-  for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
-    const Descriptor& one = image.manifest.layers[i];
-    if (one.digest == layer && !wanted) {
+  for (size_t i = 0; i < image->manifest.layers.size(); ++i) {
+    const Digest& one = image->manifest.layers[i].digest;
+    if (one == layer && !wanted) {
       wanted = i;
-    } else if (std::find(layer_hint.begin(), layer_hint.end(), one.digest) != layer_hint.end()) {
+    } else if (std::find(layer_hint.begin(), layer_hint.end(), one) != layer_hint.end()) {
       // containerd asks for one layer after the other; the others start now.
-      x_tasks.spawn(prepare_quietly(reference, one, image.config.diff_ids[i]));
+      x_tasks.spawn(prepare_quietly(image, i));
     }
   }
-  if (!wanted) {
-    co_return make_error(Errc::kNotFound, "image " + ref + " has no layer " + layer.to_string());
-  }
-  CO_TRY(co_await hold(holder, layer));
-  CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(layer)); }));
-  co_return co_await x_layers.prepare(reference, image.manifest.layers[*wanted],
-                                      image.config.diff_ids[*wanted], [](uint64_t) {});
+  Result<PreparedLayer> prepared = PreparedLayer();
+  if (wanted)
+    prepared = co_await prepare_one(image, *wanted, std::move(holder));
+  else
+    prepared = make_error(Errc::kNotFound, "image " + ref + " has no layer " + layer.to_string());
+  end_preparing(*image);
+  co_return prepared;
+}
+
+Task<Result<PreparedLayer>> Images::prepare_one(std::shared_ptr<const ResolvedImage> image,
+                                                size_t layer, std::string holder) {
+  const Descriptor& wanted = image->manifest.layers[layer];
+  CO_TRY(co_await hold(std::move(holder), wanted.digest));
+  CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(wanted.digest)); }));
+  co_return co_await x_layers.prepare(image->reference, wanted, image->config.diff_ids[layer],
+                                      [](uint64_t) {});
 }
 
 // A hint only: its failure is met again, and reported, when the layer itself is asked for.
-Task<void> Images::prepare_quietly(Reference reference, Descriptor layer, Digest diff_id) {
-  auto held = co_await hold(hint_holder(layer.digest), layer.digest);
-  if (!held.ok()) co_return;
-  auto outcome =
-      co_await x_layers.prepare(std::move(reference), std::move(layer), diff_id, [](uint64_t) {});
-  static_cast<void>(outcome);
+Task<void> Images::prepare_quietly(std::shared_ptr<const ResolvedImage> image, size_t layer) {
+  begin_preparing(*image);
+  const Descriptor& wanted = image->manifest.layers[layer];
+  const auto held = co_await hold(hint_holder(wanted.digest), wanted.digest);
+  if (held.ok()) {
+    const auto outcome = co_await x_layers.prepare(image->reference, wanted,
+                                                   image->config.diff_ids[layer], [](uint64_t) {});
+    static_cast<void>(outcome);
+  }
+  end_preparing(*image);
 }
 
 Task<Result<Digest>> Images::import_directory(std::string directory, std::string holder) {
@@ -294,6 +329,7 @@ Task<Result<uint64_t>> Images::collect_garbage() {
     freed_bytes += freed;
   }
   if (!layers.empty()) {
+    if (x_events.removed) x_events.removed();
     CO_TRY(co_await on_worker([this] { return x_store.forget_locations_without_layer(); }));
     x_log.info("removed layers", {{"layers", layers.size()}, {"freed_bytes", freed_bytes}});
   }

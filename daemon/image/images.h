@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,13 +32,25 @@ struct ImageSummary {
   std::vector<std::string> mounts;   // targets
 };
 
+// Who wants to know that images come and go; each may be empty. Called on the loop thread.
+struct ImageEvents {
+  // The first of its layers is asked for.
+  std::function<void(const ResolvedImage&)> preparing;
+  // No layer of it is being prepared any more; some may have failed.
+  std::function<void(const ResolvedImage&)> prepared;
+  // Layers were taken out of the pool.
+  std::function<void()> removed;
+};
+
 class Images {
  public:
   using Progress = std::function<void(const LayerProgress&)>;
 
   Images(Ring& ring, Workers& workers, Log& log, Pool& pool, ImageStore& store,
-         Locations& locations, Layers& layers, Chains& chains);
+         Locations& locations, Layers& layers, Chains& chains, ImageEvents events = {});
 
+  // Asks the place of the image what it is now.
+  Task<Result<ResolvedImage>> look_up(std::string ref);
   // Makes all layers of the image usable and records it under its name. Repeatable; a failed pull
   // can be repeated.
   Task<Result<ImageSummary>> pull(std::string ref, Progress progress);
@@ -69,7 +82,11 @@ class Images {
   Task<Result<void>> hold(std::string holder, Digest layer);
   Task<Result<uint64_t>> collect_garbage();
   Task<Result<ImageSummary>> summarise(ImageRecord record);
-  Task<void> prepare_quietly(Reference reference, Descriptor layer, Digest diff_id);
+  Task<void> prepare_quietly(std::shared_ptr<const ResolvedImage> image, size_t layer);
+  Task<Result<PreparedLayer>> prepare_one(std::shared_ptr<const ResolvedImage> image, size_t layer,
+                                          std::string holder);
+  void begin_preparing(const ResolvedImage& image);
+  void end_preparing(const ResolvedImage& image);
   Task<void> collect_regularly();
   Task<Result<void>> prepare_all(ResolvedImage image, std::string holder, Progress progress);
 
@@ -86,6 +103,8 @@ class Images {
   Locations& x_locations;
   Layers& x_layers;
   Chains& x_chains;
+  const ImageEvents x_events;
+  std::map<Digest, unsigned> x_preparing;  // by manifest: layers under way
   Semaphore x_gate;
   TaskScope x_tasks;
   std::map<std::string, ResolvedImage>

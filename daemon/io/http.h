@@ -24,17 +24,19 @@
 
 namespace dedup {
 
+inline constexpr uint64_t kMaxRequestBodyBytes = uint64_t{16} << 20;
+
 struct HttpRequest {
   std::string method = "GET";
   std::string url;
   std::vector<std::string>
       headers;       // "Name: value"; Authorization is NOT forwarded to another host on redirect
-  std::string body;  // for POST/PUT
+  std::string body;  // for POST/PUT; at most kMaxRequestBodyBytes
   std::optional<ByteRange> range;  // printed as an inclusive Range header
   std::string ca_file;             // extra trust root, empty: system's
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};  // no byte for so long: kUnavailable
-  int max_redirects = 5;
+  int max_redirects = 5;  // of GET and HEAD; other methods are not sent anywhere else than asked
 };
 
 struct HttpHead {
@@ -81,10 +83,12 @@ class HttpClient {
   static Result<std::unique_ptr<HttpClient>> open(Ring& ring, HttpOptions options = {});
   virtual ~HttpClient() = default;  // no transfer may be in flight
 
-  // Sends the request and waits for the final response's head; any HTTP status is a success here.
+  // Sends the request and waits for the final response's head; any HTTP status is a success here,
+  // a redirect of a POST or PUT too.
   //   errors  kUnavailable (resolve, connect, TLS handshake, stall, cut body), kDenied (certificate
   //   refused),
-  //           kInvalid (bad URL, redirect loop or to another scheme than http/https), kCancelled.
+  //           kInvalid (bad URL, body too large, redirect loop or to another scheme than
+  //           http/https), kCancelled.
   virtual Task<Result<std::unique_ptr<HttpStream>>> open(HttpRequest request, Priority priority,
                                                          CancelToken token = {}) = 0;
 

@@ -73,6 +73,10 @@ Result<void> HttpTransfer::set_up() {
   if (has_control_character(x_request.url)) {
     return make_error(Errc::kInvalid, "URL with control characters");
   }
+  if (x_request.body.size() > kMaxRequestBodyBytes) {
+    return error_named(Errc::kInvalid,
+                       "a body of " + std::to_string(x_request.body.size()) + " bytes is refused");
+  }
   x_easy.reset(curl_easy_init());
   if (!x_easy) return make_error(Errc::kUnavailable, "curl_easy_init failed: out of memory");
   CURL* easy = x_easy.get();
@@ -85,7 +89,7 @@ Result<void> HttpTransfer::set_up() {
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   // A redirect never leaves TLS.
   curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, tls ? "https" : "http,https");
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
+  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, follows_redirects() ? 1L : 0L);
   curl_easy_setopt(easy, CURLOPT_MAXREDIRS, static_cast<long>(x_request.max_redirects));
   curl_easy_setopt(easy, CURLOPT_NOPROXY, no_proxy().c_str());
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
@@ -121,11 +125,8 @@ void HttpTransfer::set_up_method() {
   const std::string& method = x_request.method;
   if (method == "HEAD") {
     curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-  } else if (method == "POST" || !x_request.body.empty()) {
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                     static_cast<curl_off_t>(x_request.body.size()));
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, x_request.body.data());
-    x_headers.reset(curl_slist_append(x_headers.release(), "Expect:"));
+  } else if (method == "POST" || method == "PUT" || !x_request.body.empty()) {
+    set_up_body();
     if (method != "POST") curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method.c_str());
   } else if (method != "GET") {
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method.c_str());
@@ -136,11 +137,35 @@ void HttpTransfer::set_up_method() {
   }
 }
 
+void HttpTransfer::set_up_body() {
+  CURL* easy = x_easy.get();
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                   static_cast<curl_off_t>(x_request.body.size()));
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDS, x_request.body.data());
+  curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, &HttpTransfer::on_progress);
+  curl_easy_setopt(easy, CURLOPT_XFERINFODATA, this);
+  x_headers.reset(curl_slist_append(x_headers.release(), "Expect:"));
+  const bool typed = std::any_of(
+      x_request.headers.begin(), x_request.headers.end(),
+      [](const std::string& header) { return lower_case(header).starts_with("content-type:"); });
+  // Without this curl calls every body a form.
+  if (!typed) x_headers.reset(curl_slist_append(x_headers.release(), "Content-Type:"));
+}
+
 int HttpTransfer::on_connected(void* self, char*, char*, int, int) {
   auto* transfer = static_cast<HttpTransfer*>(self);
   transfer->x_last_progress = HttpLoop::Clock::now();
   transfer->x_loop.arm_stall_timer();
   return CURL_PREREQFUNC_OK;
+}
+
+// Bytes of the request's body that leave are progress like those that arrive.
+int HttpTransfer::on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent) {
+  auto* transfer = static_cast<HttpTransfer*>(self);
+  if (sent == std::exchange(transfer->x_sent_bytes, sent)) return 0;
+  transfer->x_last_progress = HttpLoop::Clock::now();
+  return 0;
 }
 
 size_t HttpTransfer::on_header(char* data, size_t size, size_t count, void* self) {
@@ -176,7 +201,8 @@ void HttpTransfer::head_complete() {
   const int status = x_head.status;
   const bool redirect =
       status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-  if (status < 200 || (redirect && x_head.headers.contains("location"))) return;
+  const bool followed = redirect && follows_redirects() && x_head.headers.contains("location");
+  if (status < 200 || followed) return;
   const char* url = nullptr;
   curl_easy_getinfo(x_easy.get(), CURLINFO_EFFECTIVE_URL, &url);
   x_head.effective_url = url != nullptr ? url : x_request.url;

@@ -54,9 +54,12 @@ class HttpTransfer final : public HttpStream, private CancelHook {
   static size_t on_header(char* data, size_t size, size_t count, void* self);
   static size_t on_body(char* data, size_t size, size_t count, void* self);
   static int on_connected(void* self, char*, char*, int, int);
+  static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent);
 
+  bool follows_redirects() const { return x_request.method == "GET" || x_request.method == "HEAD"; }
   Result<void> set_up();
   void set_up_method();
+  void set_up_body();
   void header_line(std::string_view line);
   void head_complete();
   size_t body_bytes(std::span<const std::byte> bytes);
@@ -79,6 +82,7 @@ class HttpTransfer final : public HttpStream, private CancelHook {
   bool x_paused = false;
   bool x_done = false;
   std::optional<HttpLoop::Clock::time_point> x_last_progress;
+  curl_off_t x_sent_bytes = 0;  // of the request's body
   std::optional<Error> x_error;
   Bytes x_buffer;
   std::coroutine_handle<> x_waiter;

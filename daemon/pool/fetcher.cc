@@ -1,5 +1,7 @@
 #include "pool/fetcher.h"
 
+#include <time.h>
+
 #include <algorithm>
 
 #include "format/inflate.h"
@@ -15,7 +17,8 @@ struct Fetcher::Want {
   Priority priority;
   bool started = false;
   bool refetched = false;
-  RunPtr run;  // null: the piece is written by itself
+  uint64_t reader_since_ns = 0;  // a reader has waited since then; 0: none
+  RunPtr run;                    // null: the piece is written by itself
   OneShot<Result<void>> done;
 
   Want(Ring& ring, std::shared_ptr<Segment> owner, size_t piece_index, Priority urgency)
@@ -37,6 +40,13 @@ struct Fetcher::Run {
 };
 
 namespace {
+
+// The clock of the access recorder.
+uint64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
 
 Result<void> decode(const Chunk& chunk, std::span<const std::byte> stored,
                     std::span<std::byte> content) {
@@ -109,6 +119,8 @@ Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t p
     x_queues[static_cast<size_t>(priority)].push_back(want);
     schedule_pump();  // it may run at once although its former priority had no slot
   }
+  if (priority == Priority::kOnDemand && want->reader_since_ns == 0)
+    want->reader_since_ns = monotonic_ns();
   return want;
 }
 
@@ -139,10 +151,15 @@ void Fetcher::schedule_pump() {
   });
 }
 
+bool Fetcher::has_room(Priority priority) const {
+  if (priority == Priority::kOnDemand)
+    return x_active < x_limits.max_reads && x_active_bytes < x_limits.max_bytes;
+  return x_active < x_limits.max_background_reads && x_active_bytes < x_limits.max_background_bytes;
+}
+
 Fetcher::WantPtr Fetcher::next_want() {
   for (size_t priority = 0; priority < kPriorityCount; ++priority) {
-    const bool on_demand = priority == static_cast<size_t>(Priority::kOnDemand);
-    if (x_active >= (on_demand ? x_limits.max_reads : x_limits.max_background_reads)) continue;
+    if (!has_room(static_cast<Priority>(priority))) continue;
     auto& queue = x_queues[priority];
     while (!queue.empty()) {
       WantPtr want = std::move(queue.front());
@@ -167,6 +184,7 @@ void Fetcher::pump() {
     ByteRange read;
     auto wants = take_neighbours(want, read);
     ++x_active;
+    x_active_bytes += read.length;
     x_tasks.spawn(run_read(read, std::move(wants), want->priority));
   }
 }
@@ -230,6 +248,7 @@ Task<void> Fetcher::run_read(ByteRange range, std::vector<WantPtr> wants, Priori
     for (auto& outcome : outcomes) outcome = bytes.error();
   }
   --x_active;
+  x_active_bytes -= range.length;
   for (size_t i = 0; i < wants.size(); ++i) x_tasks.spawn(settle(wants[i], std::move(outcomes[i])));
   schedule_pump();
 }
@@ -294,6 +313,12 @@ void Fetcher::finish(const WantPtr& want, Result<void> outcome) {
     if (want->segment->state(want->index) == PieceState::kMissing)
       want->segment->set_present(want->index);
     if (!was_complete && want->segment->complete()) x_on_complete(want->segment);
+    if (x_on_fetched) {
+      const uint64_t now_ns = monotonic_ns();
+      const uint64_t since_ns = want->reader_since_ns;
+      x_on_fetched({want->segment->id(), want->piece.range(), want->priority, now_ns,
+                    since_ns == 0 ? 0 : std::max<uint64_t>(now_ns - since_ns, 1)});
+    }
   } else {
     ++x_counters.failures;
     x_log.warn("chunk cannot be had", {{"segment", want->segment->id()},

@@ -24,9 +24,12 @@ namespace dedup {
 
 struct FetchLimits {
   CoalesceLimits coalesce;
-  unsigned max_reads = 8;  // ranged reads in flight
-  unsigned max_background_reads =
-      4;  // of them for prefetch and background: a blocked reader never waits for a slot
+  unsigned max_reads = 32;  // ranged reads in flight
+  // Bytes asked for and not yet in the pool; one more read may start as long as there are fewer.
+  uint64_t max_bytes = 32ull << 20;
+  // Of them for prefetch and background: a blocked reader never waits for a slot.
+  unsigned max_background_reads = 12;
+  uint64_t max_background_bytes = 16ull << 20;
 };
 
 struct FetchCounters {
@@ -35,6 +38,15 @@ struct FetchCounters {
   uint64_t failures = 0;    // pieces whose waiters got an error
   uint64_t retries = 0;     // pieces fetched a second time
   uint64_t digest_mismatches = 0;
+};
+
+// A piece that has come into the pool.
+struct FetchRecord {
+  SegmentId segment = 0;
+  ByteRange range;                       // of the segment
+  Priority cause = Priority::kOnDemand;  // when it was asked for; kOnDemand: a reader came first
+  uint64_t done_ns = 0;                  // CLOCK_MONOTONIC
+  uint64_t wait_ns = 0;                  // a reader was blocked by it for so long; 0: nobody
 };
 
 // Another place that holds the bytes of a piece.
@@ -51,6 +63,7 @@ class Fetcher {
   using FindAlternates = std::function<std::vector<AlternateChunk>(SegmentId, Piece)>;
   // A segment has just become complete (loop thread).
   using OnComplete = std::function<void(const std::shared_ptr<Segment>&)>;
+  using OnFetched = std::function<void(const FetchRecord&)>;
 
   Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, FetchLimits limits,
           FindAlternates find_alternates, OnComplete on_complete);
@@ -66,6 +79,9 @@ class Fetcher {
   // Refuses new work with kCancelled and waits for what is queued and in flight.
   Task<void> close();
 
+  // Told of every piece that comes in from now on (loop thread).
+  void on_fetched(OnFetched action) { x_on_fetched = std::move(action); }
+
   const FetchCounters& counters() const { return x_counters; }
 
  private:
@@ -80,6 +96,7 @@ class Fetcher {
   void enqueue(const WantPtr& want);
   void schedule_pump();
   void pump();
+  bool has_room(Priority priority) const;
   WantPtr next_want();
   std::vector<WantPtr> take_neighbours(const WantPtr& want, ByteRange& read);
   Task<void> run_read(ByteRange range, std::vector<WantPtr> wants, Priority priority);
@@ -95,11 +112,13 @@ class Fetcher {
   FetchLimits x_limits;
   FindAlternates x_find_alternates;
   OnComplete x_on_complete;
+  OnFetched x_on_fetched;
   FetchCounters x_counters;
   TaskScope x_tasks;
   bool x_closed = false;
   bool x_pump_scheduled = false;
-  unsigned x_active = 0;
+  unsigned x_active = 0;                                     // reads in flight
+  uint64_t x_active_bytes = 0;                               // of them
   std::map<std::pair<SegmentId, size_t>, WantPtr> x_wants;   // queued or in flight
   std::array<std::deque<WantPtr>, kPriorityCount> x_queues;  // started wants are skipped when met
   std::unordered_map<Digest, std::multimap<uint64_t, WantPtr>>

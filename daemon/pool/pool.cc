@@ -70,7 +70,7 @@ class PoolImpl final : public Pool {
     if (found == x_segments.end() || found->second->complete()) return;
     const Segment& segment = *found->second;
     const auto guess = x_readahead.touch(segment, segment.pieces_in(range));
-    if (guess.first >= guess.last) return;
+    if (guess.first >= guess.last || !has_space()) return;
     const uint64_t begin = segment.piece(guess.first).offset;
     const uint64_t end = segment.piece(guess.last - 1).range().end();
     x_tasks.spawn(fetch_ahead(found->second, {begin, end - begin}));
@@ -108,6 +108,7 @@ class PoolImpl final : public Pool {
   }
 
   void on_complete(Fetcher::OnComplete action) override { x_on_complete = std::move(action); }
+  void on_fetched(Fetcher::OnFetched action) override { x_fetcher.on_fetched(std::move(action)); }
 
   Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) override {
     co_return co_await x_workers.run(Priority::kOnDemand,
@@ -246,6 +247,8 @@ class PoolImpl final : public Pool {
     totals.free_bytes = free_bytes();
     co_return totals;
   }
+
+  bool has_space() const override { return enough_space().ok(); }
 
   const FetchCounters& fetch_counters() const override { return x_fetcher.counters(); }
   Catalog& catalog() override { return *x_catalog; }

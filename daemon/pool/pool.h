@@ -81,6 +81,7 @@ class Pool {
   virtual std::optional<int> lost(SegmentId id) const = 0;
   virtual void on_complete(
       Fetcher::OnComplete action) = 0;  // after the states of a complete segment are durable
+  virtual void on_fetched(Fetcher::OnFetched action) = 0;
 
   virtual Task<Result<std::optional<LayerRecord>>> find_layer(Digest layer) = 0;
   virtual Task<Result<PlacedLayer>> load_layer(Digest layer) = 0;
@@ -111,6 +112,8 @@ class Pool {
   virtual Task<Result<CheckReport>> check(bool repair,
                                           std::function<void(uint64_t, uint64_t)> progress) = 0;
   virtual Task<Result<PoolTotals>> totals() = 0;
+  // New data may come in without being asked for: limits of disk and pool leave room.
+  virtual bool has_space() const = 0;
   virtual const FetchCounters& fetch_counters() const = 0;
 
   virtual Catalog& catalog() = 0;

@@ -59,6 +59,12 @@ struct Cursor {
   }
 };
 
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
+}  // namespace
+
 std::string percent_encoded(std::string_view text) {
   constexpr char kDigits[] = "0123456789ABCDEF";
   std::string encoded;
@@ -72,12 +78,6 @@ std::string percent_encoded(std::string_view text) {
   }
   return encoded;
 }
-
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-}
-
-}  // namespace
 
 std::string Challenge::param(const std::string& name) const {
   const auto found = params.find(name);
@@ -181,7 +181,11 @@ Result<HttpRequest> RegistryAuth::token_request(const Challenge& challenge,
                                          " names a token server that is not https: refused");
   }
   std::string scope = challenge.param("scope");
-  if (scope.empty()) scope = "repository:" + x_target.repository + ":pull";
+  // A push begins with reads, and the challenge of those asks for less than it needs.
+  const bool too_narrow = x_target.actions != "pull" && scope.find("push") == scope.npos;
+  if (scope.empty() || too_narrow) {
+    scope = "repository:" + x_target.repository + ":" + x_target.actions;
+  }
   const std::string query =
       "service=" + percent_encoded(challenge.param("service")) + "&scope=" + percent_encoded(scope);
   HttpRequest request;

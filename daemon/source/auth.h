@@ -26,6 +26,9 @@ struct Challenge {
 // Every challenge of one WWW-Authenticate value; what does not parse ends the list.
 std::vector<Challenge> parse_challenges(std::string_view header);
 
+// For the query of a URL: all but RFC 3986 "unreserved" becomes %XX.
+std::string percent_encoded(std::string_view text);
+
 class RegistryAuth {
  public:
   struct Target {
@@ -35,6 +38,7 @@ class RegistryAuth {
     std::string ca_file;
     std::string docker_config;  // SourceOptions::docker_config
     std::chrono::milliseconds stall_timeout;
+    std::string actions = "pull";  // of the token: "pull" or "pull,push"
   };
 
   RegistryAuth(Ring& ring, HttpClient& http, Log& log, Target target)

@@ -144,6 +144,42 @@ struct LayoutDirectory {
     }
     return make_error(Errc::kInvalid, "indexes are nested more than 4 deep");
   }
+
+  // Entries of index.json with the artifact type whose manifests have the subject (no entry says
+  // whose referrer it is), and the index under the fallback tag, as tools copy it out of
+  // registries.
+  Result<std::vector<Referrer>> referrers(const Digest& subject,
+                                          const std::string& artifact_type) const {
+    const std::string index_path = path + "/index.json";
+    TRY(text, read_small(index_path, kMaxIndexBytes));
+    auto list = parse_referrers(as_text(text), subject, artifact_type);
+    if (!list.ok()) return std::move(list).error().with(index_path);
+    keep_newest(*list);
+    std::erase_if(*list, [this](const Referrer& entry) { return !refers(entry).ok(); });
+    Reference fallback;
+    fallback.tag = fallback_tag(subject);
+    const auto tagged = find(fallback, {});
+    if (!tagged.ok()) return list;
+    TRY(index, read_verified(*tagged, kMaxManifestBytes));
+    auto more = parse_referrers(as_text(index), subject, artifact_type);
+    if (!more.ok()) return std::move(more).error().with(blob_path(tagged->digest));
+    list->insert(list->end(), more->begin(), more->end());
+    keep_newest(*list);
+    return list;
+  }
+
+  Result<void> refers(const Referrer& referrer) const {
+    TRY(manifest, read_verified(referrer.manifest, kMaxArtifactManifestBytes));
+    return check_refers(as_text(manifest), referrer);
+  }
+
+  Result<Bytes> read_artifact(const Referrer& referrer, const std::string& media_type,
+                              uint64_t max_bytes) const {
+    TRY(manifest, read_verified(referrer.manifest, kMaxArtifactManifestBytes));
+    auto layer = artifact_layer(as_text(manifest), referrer, media_type, max_bytes);
+    if (!layer.ok()) return std::move(layer).error().with(blob_path(referrer.manifest.digest));
+    return read_verified(*layer, max_bytes);
+  }
 };
 
 class LayoutStream final : public BlobStream {
@@ -214,6 +250,32 @@ class LayoutSource final : public ImageSource {
     x_log.debug("resolved", {{"image", reference.to_string()},
                              {"manifest", image->manifest_digest.to_string()}});
     co_return image;
+  }
+
+  Task<Result<std::vector<Referrer>>> referrers(Digest subject,
+                                                std::string artifact_type) override {
+    const auto job = [directory = x_directory, subject, artifact_type] {
+      return directory.referrers(subject, artifact_type);
+    };
+    auto list = co_await x_workers.run(Priority::kOnDemand, job);
+    if (!list.ok()) co_return std::move(list).error().with("OCI layout");
+    co_return list;
+  }
+
+  Task<Result<Bytes>> read_artifact(Referrer referrer, std::string media_type,
+                                    uint64_t max_bytes) override {
+    const auto job = [directory = x_directory, referrer, media_type, max_bytes] {
+      return directory.read_artifact(referrer, media_type, max_bytes);
+    };
+    auto blob = co_await x_workers.run(Priority::kOnDemand, job);
+    if (!blob.ok()) co_return std::move(blob).error().with("OCI layout");
+    co_return blob;
+  }
+
+  Task<Result<Digest>> push_artifact(Digest, Artifact) override {
+    co_return make_error(Errc::kUnsupported,
+                         "OCI layout " + x_directory.path +
+                             " is only read: push the artifact to a registry that has the image");
   }
 
  private:

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "source/artifact_push.h"
+#include "source/referrers.h"
 #include "source/registry_endpoint.h"
 #include "source/resolve.h"
 #include "source/source.h"
@@ -106,6 +108,17 @@ class RegistrySource final : public ImageSource {
                                                         Priority priority) override;
   Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> digest_hint,
                                       Platform platform) override;
+  Task<Result<std::vector<Referrer>>> referrers(Digest subject,
+                                                std::string artifact_type) override {
+    co_return co_await x_referrers.list(subject, artifact_type);
+  }
+  Task<Result<Bytes>> read_artifact(Referrer referrer, std::string media_type,
+                                    uint64_t max_bytes) override {
+    co_return co_await x_referrers.read(referrer, media_type, max_bytes);
+  }
+  Task<Result<Digest>> push_artifact(Digest subject, Artifact artifact) override {
+    co_return co_await x_push->push(subject, std::move(artifact));
+  }
 
   std::vector<std::unique_ptr<RegistryEndpoint>>& endpoints() { return x_endpoints; }
   unsigned retries() const { return x_retries; }
@@ -121,6 +134,8 @@ class RegistrySource final : public ImageSource {
   std::string x_location;
   unsigned x_retries;
   std::vector<std::unique_ptr<RegistryEndpoint>> x_endpoints;  // mirrors, then the registry
+  RegistryReferrers x_referrers{x_endpoints, x_retries};
+  std::unique_ptr<ArtifactPush> x_push;  // to the last endpoint
   bool x_noted_ignored_range = false;
 };
 
@@ -150,7 +165,7 @@ Task<Result<void>> RangeStream::open_at(RegistryEndpoint& endpoint) {
   request.target = x_target;
   request.priority = x_priority;
   if (x_rest.length != x_blob_bytes) request.range = x_rest;
-  CO_TRY(body, co_await endpoint.get(request, endpoint.is_mirror() ? once : x_budget));
+  CO_TRY(body, co_await endpoint.send(request, endpoint.is_mirror() ? once : x_budget));
   CO_TRY(offset, body_offset(body->head(), x_rest, x_blob_bytes, endpoint.name_of(x_target)));
   if (offset < x_rest.offset) x_source.note_ignored_range();
   x_body = std::move(body);
@@ -230,6 +245,7 @@ RegistrySource::RegistrySource(Ring& ring, HttpClient& http, Log& log, const Sou
                                   .ca_file = host.ca_file};
   x_endpoints.push_back(
       std::make_unique<RegistryEndpoint>(ring, http, log, std::move(config), options));
+  x_push = std::make_unique<ArtifactPush>(ring, *x_endpoints.back(), x_retries);
 }
 
 Task<Result<Bytes>> RegistrySource::read(Digest blob, uint64_t blob_bytes, ByteRange range,

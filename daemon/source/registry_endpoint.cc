@@ -1,5 +1,7 @@
 #include "source/registry_endpoint.h"
 
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -48,6 +50,25 @@ Errc code_of(int status) {
   return Errc::kInvalid;
 }
 
+bool is_answer(const RegistryEndpoint::Request& request, int status) {
+  if (request.any_answer && status >= 400) {
+    return status == 501 || code_of(status) != Errc::kUnavailable;
+  }
+  if (request.method == "GET") return status == 200 || status == 206;
+  return status >= 200 && status < 300;
+}
+
+RegistryAuth::Target auth_target(const RegistryEndpoint::Config& config,
+                                 const SourceOptions& options, std::string actions) {
+  return {.base_url = config.base_url,
+          .host = config.host,
+          .repository = config.repository,
+          .ca_file = config.ca_file,
+          .docker_config = options.docker_config,
+          .stall_timeout = options.stall_timeout,
+          .actions = std::move(actions)};
+}
+
 }  // namespace
 
 RegistryEndpoint::RegistryEndpoint(Ring& ring, HttpClient& http, Log& log, Config config,
@@ -59,20 +80,18 @@ RegistryEndpoint::RegistryEndpoint(Ring& ring, HttpClient& http, Log& log, Confi
       x_max_retry_after(options.max_retry_after),
       x_stall_timeout(options.stall_timeout),
       x_docker_config(options.docker_config),
-      x_auth(ring, http, log,
-             {x_config.base_url, x_config.host, x_config.repository, x_config.ca_file,
-              options.docker_config, options.stall_timeout}) {}
+      x_auth(ring, http, log, auth_target(x_config, options, "pull")),
+      x_push_auth(ring, http, log, auth_target(x_config, options, "pull,push")) {}
 
-Task<Result<std::unique_ptr<HttpStream>>> RegistryEndpoint::get(Request request,
-                                                                RetryBudget& budget) {
+Task<Result<std::unique_ptr<HttpStream>>> RegistryEndpoint::send(Request request,
+                                                                 RetryBudget& budget) {
   for (;;) {
     auto answer = co_await attempt(request);
     Error error;
     milliseconds at_least{0};
     if (answer.ok()) {
       HttpStream& stream = **answer;
-      const int status = stream.head().status;
-      if (status == 200 || status == 206) co_return answer;
+      if (is_answer(request, stream.head().status)) co_return answer;
       const std::string said = co_await read_message(stream);
       error = status_error(request, stream.head(), said);
       const auto asked = parse_retry_after(stream.head().header("retry-after"), std::time(nullptr));
@@ -87,42 +106,58 @@ Task<Result<std::unique_ptr<HttpStream>>> RegistryEndpoint::get(Request request,
       if (error.code != Errc::kDenied) error = std::move(error).with(name_of(request.target));
     }
     if (error.code != Errc::kUnavailable) co_return error;
-    const bool again = co_await wait_to_retry(budget, at_least);
+    const bool again = co_await wait_to_retry(budget, at_least, request.token);
     if (!again) co_return error;
   }
 }
 
+HttpRequest RegistryEndpoint::http_request(const Request& request,
+                                           const std::string& authorization) const {
+  HttpRequest http;
+  http.method = request.method;
+  http.url = url_of(request);
+  http.body = request.body;
+  http.range = request.range;
+  http.stall_timeout = x_stall_timeout;
+  if (!request.accept.empty()) http.headers.push_back("Accept: " + request.accept);
+  if (!request.content_type.empty()) {
+    http.headers.push_back("Content-Type: " + request.content_type);
+  }
+  if (!authorization.empty()) http.headers.push_back("Authorization: " + authorization);
+  http.ca_file = x_config.ca_file;
+  return http;
+}
+
 // One request, with one more after a 401 was answered.
 Task<Result<std::unique_ptr<HttpStream>>> RegistryEndpoint::attempt(const Request& request) {
-  HttpRequest http;
-  http.url = x_config.base_url + "/v2/" + x_config.repository + "/" + request.target;
-  if (is_mirror()) http.url += "?ns=" + x_config.mirror_of;
-  http.range = request.range;
-  http.ca_file = x_config.ca_file;
-  http.stall_timeout = x_stall_timeout;
+  RegistryAuth& auth = request.push ? x_push_auth : x_auth;
+  const bool ours = is_ours(url_of(request));
   for (bool answered = false;; answered = true) {
-    CO_TRY(authorization, co_await x_auth.authorization(request.priority));
-    http.headers.clear();
-    if (!request.accept.empty()) http.headers.push_back("Accept: " + request.accept);
-    if (!authorization.empty()) http.headers.push_back("Authorization: " + authorization);
-    CO_TRY(stream, co_await x_http.open(http, request.priority));
+    std::string authorization;
+    if (ours) {
+      CO_TRY(known, co_await auth.authorization(request.priority));
+      authorization = std::move(known);
+    }
+    HttpRequest http = http_request(request, authorization);
+    CO_TRY(stream, co_await x_http.open(std::move(http), request.priority, request.token));
     const HttpHead head = stream->head();
     // A challenge of another host (a blob store behind a redirect) gets none of our credentials.
-    const bool ours = origin_of(head.effective_url) == origin_of(x_config.base_url);
-    if (head.status != 401 || answered || !ours) co_return std::move(stream);
+    if (head.status != 401 || answered || !is_ours(head.effective_url)) {
+      co_return std::move(stream);
+    }
     co_await read_message(*stream);
     stream.reset();
-    CO_TRY(co_await x_auth.answer(head, authorization, request.priority));
+    CO_TRY(co_await auth.answer(head, authorization, request.priority));
   }
 }
 
 Task<Result<HttpResponse>> RegistryEndpoint::fetch(Request request, uint64_t max_bytes,
                                                    RetryBudget& budget) {
   for (;;) {
-    CO_TRY(stream, co_await get(request, budget));
+    CO_TRY(stream, co_await send(request, budget));
     HttpResponse response{stream->head(), {}};
     const auto length = response.head.content_length;
-    bool too_large = length && *length > max_bytes;
+    bool too_large = request.method != "HEAD" && length && *length > max_bytes;
     std::optional<Error> error;
     while (!too_large) {
       auto piece = co_await stream->read_some();
@@ -140,17 +175,48 @@ Task<Result<HttpResponse>> RegistryEndpoint::fetch(Request request, uint64_t max
     }
     stream.reset();
     bool again = error->code == Errc::kUnavailable;
-    if (again) again = co_await wait_to_retry(budget, milliseconds(0));
+    if (again) again = co_await wait_to_retry(budget, milliseconds(0), request.token);
     if (!again) co_return std::move(*error).with(name_of(request.target));
   }
 }
 
-Task<bool> RegistryEndpoint::wait_to_retry(RetryBudget& budget, milliseconds at_least) {
+Task<bool> RegistryEndpoint::wait_to_retry(RetryBudget& budget, milliseconds at_least,
+                                           CancelToken token) {
   const unsigned attempt_number = budget.used;
   if (!budget.take()) co_return false;
   const auto delay = backoff(x_retry_base, attempt_number, static_cast<uint32_t>(x_random()));
-  co_await x_ring.sleep(std::max(delay, at_least));
-  co_return true;
+  co_await x_ring.sleep(std::max(delay, at_least), token);
+  co_return !token.cancelled();
+}
+
+std::string RegistryEndpoint::url_of(const Request& request) const {
+  if (!request.url.empty()) return request.url;
+  std::string url = x_config.base_url + "/v2/" + x_config.repository + "/" + request.target;
+  std::string query = request.query;
+  if (is_mirror()) query += (query.empty() ? "ns=" : "&ns=") + x_config.mirror_of;
+  return query.empty() ? url : url + "?" + query;
+}
+
+bool RegistryEndpoint::is_ours(const std::string& url) const {
+  return origin_of(url) == origin_of(x_config.base_url);
+}
+
+Result<std::string> RegistryEndpoint::resolve_url(const std::string& base,
+                                                  const std::string& location) const {
+  const std::unique_ptr<CURLU, void (*)(CURLU*)> parts(curl_url(), curl_url_cleanup);
+  char* text = nullptr;
+  const bool parsed = !location.empty() &&
+                      curl_url_set(parts.get(), CURLUPART_URL, base.c_str(), 0) == CURLUE_OK &&
+                      curl_url_set(parts.get(), CURLUPART_URL, location.c_str(), 0) == CURLUE_OK &&
+                      curl_url_set(parts.get(), CURLUPART_FRAGMENT, nullptr, 0) == CURLUE_OK &&
+                      curl_url_get(parts.get(), CURLUPART_URL, &text, 0) == CURLUE_OK;
+  const std::string url = parsed ? text : "";
+  curl_free(text);
+  const bool tls = url.starts_with("https://");
+  const bool plain = url.starts_with("http://") && !base.starts_with("https://");
+  if (tls || plain) return url;
+  return make_error(Errc::kInvalid, "registry " + x_config.host +
+                                        " sends this node to a place that is no URL or not https");
 }
 
 bool RegistryEndpoint::resting() const {
@@ -167,15 +233,22 @@ std::string RegistryEndpoint::name_of(const std::string& target) const {
 
 Error RegistryEndpoint::status_error(const Request& request, const HttpHead& head,
                                      const std::string& said) const {
-  const Errc code = code_of(head.status);
+  Errc code = code_of(head.status);
+  if (request.push && head.status == 405) code = Errc::kUnsupported;
   const std::string number = " (" + std::to_string(head.status) + ")";
   std::string host = x_config.host;
   const std::string origin = origin_of(head.effective_url);
   if (origin != origin_of(x_config.base_url)) host += " through " + origin;
   std::string text;
-  if (code == Errc::kDenied) {
+  if (code == Errc::kDenied && request.push) {
+    text = "registry " + host + " refused a push to " + x_config.repository + number +
+           ": add credentials that may push to " + DockerConfig::file_of(x_docker_config);
+  } else if (code == Errc::kDenied) {
     text = "registry " + host + " refused credentials for " + x_config.repository + number +
            ": add them to " + DockerConfig::file_of(x_docker_config);
+  } else if (request.push && code == Errc::kUnsupported) {
+    text = "registry " + host + " lets nobody push to " + x_config.repository + number +
+           ": it is read-only";
   } else if (code == Errc::kNotFound) {
     text = "registry " + host + " has no " + request.target + " in " + x_config.repository +
            number + ": check the name, or push it";

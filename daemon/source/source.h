@@ -14,6 +14,7 @@
 #include "base/priority.h"
 #include "io/http.h"
 #include "io/workers.h"
+#include "source/artifact.h"
 #include "source/manifest.h"
 #include "source/reference.h"
 
@@ -50,7 +51,35 @@ struct ResolvedImage {
   ImageConfig config;  // diff_ids.size() == manifest.layers.size()
 };
 
-class ImageSource : public BlobSource {
+// Artifacts that refer to an image of this place.
+//   source  OCI distribution-spec 1.1 "Listing Referrers", "Pushing Manifests with Subject",
+//           "Referrers Tag Schema".
+class ArtifactSource {
+ public:
+  virtual ~ArtifactSource() = default;
+  // The artifacts of that type that refer to the manifest `subject`, newest first (those without a
+  // date last). None is an empty list. In a registry the referrers API and the fallback tag are
+  // asked at once, on demand: a container waits.
+  //   errors  kInvalid (a list that is none, or too long), kDenied, kUnavailable.
+  virtual Task<Result<std::vector<Referrer>>> referrers(Digest subject,
+                                                        std::string artifact_type) = 0;
+  // The blob of an artifact, verified: its manifest has the listed digest and size, the listed
+  // artifact type and subject, and exactly one layer, of media_type and at most max_bytes, whose
+  // bytes have its digest and size.
+  //   errors  kCorruption (digest, size), kInvalid (any other lie), kNotFound, kDenied,
+  //           kUnavailable; all name the place.
+  virtual Task<Result<Bytes>> read_artifact(Referrer referrer, std::string media_type,
+                                            uint64_t max_bytes) = 0;
+  // Uploads the artifact as a referrer of `subject`, which must be in the registry; never to a
+  // mirror. Without the referrers API it is added to the index of the fallback tag, in the place of
+  // older ones with its type and kEntrypointAnnotation. Returns the digest of its manifest.
+  //   errors  kDenied (these credentials must not push), kNotFound (no such subject), kInvalid,
+  //           kUnavailable (also: other writers of the fallback tag kept winning), kUnsupported (a
+  //           read-only registry, an OCI layout).
+  virtual Task<Result<Digest>> push_artifact(Digest subject, Artifact artifact) = 0;
+};
+
+class ImageSource : public BlobSource, public ArtifactSource {
  public:
   // The manifest of `reference` for `platform` with its config, both verified. Index entries are
   // chosen by platform.

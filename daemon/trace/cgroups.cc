@@ -45,7 +45,9 @@ Result<std::string> read_text(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-Result<std::string> mounted_hierarchy(CgroupHierarchy hierarchy) {
+}  // namespace
+
+Result<std::string> hierarchy_root(CgroupHierarchy hierarchy) {
   TRY(mounts, read_text("/proc/self/mountinfo"));
   std::string mount = hierarchy_mount(mounts, hierarchy);
   if (!mount.empty()) return mount;
@@ -53,8 +55,6 @@ Result<std::string> mounted_hierarchy(CgroupHierarchy hierarchy) {
                                          ? "cgroup v2 is not mounted"
                                          : "the memory controller of cgroup v1 is not mounted");
 }
-
-}  // namespace
 
 CgroupHierarchy node_hierarchy() {
   struct statfs status {};
@@ -107,7 +107,7 @@ std::string hierarchy_mount(std::string_view mountinfo, CgroupHierarchy hierarch
 }
 
 Result<std::string> cgroup_of_process(pid_t pid, CgroupHierarchy hierarchy) {
-  TRY(mount, mounted_hierarchy(hierarchy));
+  TRY(mount, hierarchy_root(hierarchy));
   const std::string file = "/proc/" + std::to_string(pid) + "/cgroup";
   TRY(text, read_text(file));
   const std::string path = cgroup_in(text, hierarchy);
@@ -116,7 +116,7 @@ Result<std::string> cgroup_of_process(pid_t pid, CgroupHierarchy hierarchy) {
 }
 
 Result<std::string> cgroup_directory(CgroupId id, CgroupHierarchy hierarchy) {
-  TRY(mount, mounted_hierarchy(hierarchy));
+  TRY(mount, hierarchy_root(hierarchy));
   const UniqueFd root(open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   alignas(file_handle) std::array<char, sizeof(file_handle) + sizeof(id)> memory{};
   auto* handle = reinterpret_cast<file_handle*>(memory.data());

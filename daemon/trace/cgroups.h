@@ -27,6 +27,9 @@ Result<CgroupId> cgroup_id(const std::string& directory, CgroupHierarchy hierarc
 // is not mounted.
 Result<std::string> cgroup_of_process(pid_t pid, CgroupHierarchy hierarchy);
 
+// Where it is mounted; kNotFound when it is not.
+Result<std::string> hierarchy_root(CgroupHierarchy hierarchy);
+
 // Directory of a cgroup that still exists, from its id.
 Result<std::string> cgroup_directory(CgroupId id, CgroupHierarchy hierarchy);
 

@@ -5,71 +5,115 @@
 namespace dedup {
 namespace {
 
-constexpr uint64_t kBatchBytes = 4u << 20;  // of the segment: asked for at once, so it is coalesced
+// Asked for at once, so that neighbours in the blob become one request.
+constexpr uint64_t kBatchBytes = 2u << 20;
 
 }  // namespace
 
-void Prefetcher::add(std::string name, std::vector<PrefetchRange> ranges) {
-  if (ranges.empty() || x_stopped) return;
-  x_lists.push_back(std::make_shared<List>(List{std::move(name), std::move(ranges)}));
+void Prefetcher::add(PrefetchList wish) {
+  if (wish.ranges.empty() || x_stop.cancelled()) return;
+  auto& lists = wish.priority == Priority::kBackground ? x_idle : x_urgent;
+  auto list = std::make_shared<List>();
+  list->wish = std::move(wish);
+  lists.push_back(std::move(list));
   start_workers();
 }
 
+void Prefetcher::drop(const Digest& owner) {
+  const auto of_owner = [&owner](const ListPtr& list) {
+    return list->wish.owner == owner && (list->dropped = true);
+  };
+  std::erase_if(x_urgent, of_owner);
+  std::erase_if(x_idle, of_owner);
+}
+
+std::deque<Prefetcher::ListPtr>* Prefetcher::next_lists() {
+  if (x_stop.cancelled()) return nullptr;
+  if (!x_urgent.empty()) return &x_urgent;
+  return x_idle.empty() ? nullptr : &x_idle;
+}
+
 void Prefetcher::start_workers() {
-  for (unsigned i = x_working; i < x_workers && !x_lists.empty(); ++i) {
+  for (unsigned i = x_working; i < x_options.workers && next_lists() != nullptr; ++i) {
     ++x_working;
     x_tasks.spawn(work());
   }
 }
 
 Task<void> Prefetcher::work() {
-  while (!x_lists.empty() && !x_stopped) {
-    ListPtr list = std::move(x_lists.front());
-    x_lists.pop_front();
-    std::vector<PrefetchRange> batch = take_batch(*list);
-    if (list->next < list->ranges.size()) x_lists.push_back(list);
+  while (auto* lists = next_lists()) {
+    ListPtr list = std::move(lists->front());
+    lists->pop_front();
+    Batch batch = take_batch(*list);
+    ++list->batches;
+    if (list->next < list->wish.ranges.size()) lists->push_back(list);
+    co_await wait_for_share(batch.bytes);
     co_await fetch(std::move(list), std::move(batch));
   }
   --x_working;
 }
 
-std::vector<PrefetchRange> Prefetcher::take_batch(List& list) const {
-  std::vector<PrefetchRange> batch;
-  for (uint64_t bytes = 0; list.next < list.ranges.size() && bytes < kBatchBytes; ++list.next) {
-    const PrefetchRange& wanted = list.ranges[list.next];
-    if (x_pool.present(wanted.segment, wanted.range)) continue;
-    bytes += wanted.range.length;
-    batch.push_back(wanted);
+// As if the bytes went over a link of max_bytes_per_s.
+Task<void> Prefetcher::wait_for_share(uint64_t bytes) {
+  if (x_options.max_bytes_per_s == 0) co_return;
+  using std::chrono::steady_clock;
+  const auto now = steady_clock::now();
+  const auto begin = std::max(now, x_share_free);
+  const double seconds =
+      static_cast<double>(bytes) / static_cast<double>(x_options.max_bytes_per_s);
+  x_share_free = begin + std::chrono::duration_cast<steady_clock::duration>(
+                             std::chrono::duration<double>(seconds));
+  if (begin > now) co_await x_ring.sleep(begin - now, x_stop.token());
+}
+
+Prefetcher::Batch Prefetcher::take_batch(List& list) const {
+  Batch batch;
+  for (; list.next < list.wish.ranges.size() && batch.bytes < kBatchBytes; ++list.next) {
+    const PrefetchRange& wanted = list.wish.ranges[list.next];
+    const auto segment = x_pool.segment(wanted.segment);
+    if (segment == nullptr) continue;
+    const auto pieces = segment->pieces_in(wanted.range);
+    for (size_t i = pieces.first; i < pieces.last; ++i) {
+      const Piece piece = segment->piece(i);
+      if (segment->state(i) != PieceState::kMissing || !piece.has_random_access()) continue;
+      if (!list.asked.insert({wanted.segment, i}).second) continue;
+      batch.bytes += piece.chunk.blob_bytes;
+      batch.pieces.push_back({wanted.segment, piece.range()});
+    }
   }
   return batch;
 }
 
-Task<void> Prefetcher::fetch(ListPtr list, std::vector<PrefetchRange> batch) {
-  ++list->batches;
-  TaskScope fetches;
-  for (const PrefetchRange& wanted : batch) fetches.spawn(fetch_one(*list, wanted));
-  co_await fetches.join();
-  if (--list->batches == 0 && list->next >= list->ranges.size()) end(*list);
-}
-
-Task<void> Prefetcher::fetch_one(List& list, PrefetchRange wanted) {
-  const auto outcome = co_await x_pool.ensure(wanted.segment, wanted.range, Priority::kPrefetch);
-  if (outcome.ok()) {
-    list.bytes += wanted.range.length;
-  } else if (!x_stopped && list.next < list.ranges.size()) {
-    list.next = list.ranges.size();
-    std::erase_if(x_lists, [&list](const ListPtr& one) { return one.get() == &list; });
-    x_log.warn("prefetch given up", {{"list", list.name}, {"error", outcome.error()}});
+Task<void> Prefetcher::fetch(ListPtr list, Batch batch) {
+  if (!batch.pieces.empty() && !x_pool.has_space())
+    give_up(list, make_error(Errc::kNoSpace, "the disk is as full as the pool may make it"));
+  if (!list->dropped && !x_stop.cancelled()) {
+    TaskScope fetches;
+    for (const PrefetchRange& piece : batch.pieces) fetches.spawn(fetch_one(list, piece));
+    co_await fetches.join();
+    if (!list->dropped) list->bytes += batch.bytes;
   }
+  const bool last = --list->batches == 0 && list->next >= list->wish.ranges.size();
+  if (last && list->bytes > 0)
+    x_log.info("prefetched", {{"list", list->wish.name}, {"bytes", list->bytes}});
 }
 
-void Prefetcher::end(const List& list) const {
-  x_log.info("prefetched", {{"list", list.name}, {"bytes", list.bytes}});
+Task<void> Prefetcher::fetch_one(ListPtr list, PrefetchRange piece) {
+  const auto outcome = co_await x_pool.ensure(piece.segment, piece.range, list->wish.priority);
+  if (!outcome.ok() && !x_stop.cancelled()) give_up(list, outcome.error());
+}
+
+void Prefetcher::give_up(const ListPtr& list, const Error& error) {
+  if (std::exchange(list->dropped, true)) return;
+  std::erase(x_urgent, list);
+  std::erase(x_idle, list);
+  x_log.warn("prefetch given up", {{"list", list->wish.name}, {"error", error}});
 }
 
 void Prefetcher::stop() {
-  x_stopped = true;
-  x_lists.clear();
+  x_stop.cancel();
+  x_urgent.clear();
+  x_idle.clear();
 }
 
 Task<void> Prefetcher::close() {
@@ -80,8 +124,7 @@ std::vector<PrefetchRange> before_landmark(const Segment& segment, ByteRange blo
   std::vector<std::pair<uint64_t, PrefetchRange>> wanted;  // by offset in the blob
   for (size_t i = 0; i < segment.piece_count(); ++i) {
     const Piece piece = segment.piece(i);
-    const bool before = piece.chunk.blob_offset < blob.end() && piece.has_random_access();
-    if (before && segment.state(i) == PieceState::kMissing)
+    if (piece.chunk.blob_offset < blob.end() && piece.has_random_access())
       wanted.push_back({piece.chunk.blob_offset, {segment.id(), piece.range()}});
   }
   std::ranges::stable_sort(wanted, {}, [](const auto& one) { return one.first; });

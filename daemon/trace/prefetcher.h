@@ -1,14 +1,18 @@
 // Prefetcher: brings ranges of segments into the pool in the order in which containers are going to
-// want them, before they ask. Every fetch of it gives way to blocked readers (Priority::kPrefetch).
-// Owned by main; loop thread. What it was told is forgotten with its worker: a list is a wish, and
-// who touches what it would have brought asks for itself.
+// want them, before they ask. Every fetch of it gives way to blocked readers (Priority::kPrefetch),
+// and what is only to fill the rest of an image gives way to that (kBackground). Owned by main;
+// loop thread. What it was told is forgotten with its worker: a list is a wish, and who touches
+// what it would have brought asks for itself.
 #pragma once
 
 #include <deque>
+#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/log.h"
+#include "io/sync.h"
 #include "pool/pool.h"
 
 namespace dedup {
@@ -18,17 +22,30 @@ struct PrefetchRange {
   ByteRange range;
 };
 
+struct PrefetchList {
+  std::string name;  // for the log
+  Digest owner;      // drop() takes its lists back
+  std::vector<PrefetchRange> ranges;
+  Priority priority = Priority::kPrefetch;
+};
+
+struct PrefetchOptions {
+  unsigned workers = 4;          // batches of 2 MiB, as compressed, under way at once; >= 1
+  uint64_t max_bytes_per_s = 0;  // compressed, of all lists together; 0: no limit
+};
+
 class Prefetcher {
  public:
-  // workers: batches of 4 MiB under way at once, of all lists together; >= 1
-  Prefetcher(Log& log, Pool& pool, unsigned workers)
-      : x_log(log), x_pool(pool), x_workers(workers) {}
+  Prefetcher(Ring& ring, Log& log, Pool& pool, PrefetchOptions options)
+      : x_ring(ring), x_log(log), x_pool(pool), x_options(options) {}
 
-  // Fetches what is missing of `ranges`, first ones first; several lists take turns. Returns at
-  // once. The rest of a list is dropped at its first range that cannot be had: its source is ill,
-  // and whoever needs the bytes will try again.
-  //   name  for the log
-  void add(std::string name, std::vector<PrefetchRange> ranges);
+  // Fetches what is missing of the list, first ranges first; lists of one priority take turns.
+  // Returns at once. The rest of a list is dropped at its first range that cannot be had: its
+  // source is ill, and whoever needs the bytes will try again; and when the disk is as full as the
+  // pool may make it.
+  void add(PrefetchList list);
+  // Begins nothing more of that owner.
+  void drop(const Digest& owner);
 
   // Begins nothing more.
   void stop();
@@ -37,32 +54,42 @@ class Prefetcher {
 
  private:
   struct List {
-    std::string name;
-    std::vector<PrefetchRange> ranges;
+    PrefetchList wish;
     size_t next = 0;
-    uint64_t bytes = 0;    // brought in
-    unsigned batches = 0;  // under way
+    std::set<std::pair<SegmentId, size_t>> asked;  // pieces
+    uint64_t bytes = 0;                            // brought in, compressed
+    unsigned batches = 0;                          // under way
+    bool dropped = false;
   };
   using ListPtr = std::shared_ptr<List>;
+  struct Batch {
+    std::vector<PrefetchRange> pieces;
+    uint64_t bytes = 0;  // compressed
+  };
 
+  std::deque<ListPtr>* next_lists();
   void start_workers();
   Task<void> work();
-  std::vector<PrefetchRange> take_batch(List& list) const;
-  Task<void> fetch(ListPtr list, std::vector<PrefetchRange> batch);
-  Task<void> fetch_one(List& list, PrefetchRange wanted);
-  void end(const List& list) const;
+  Task<void> wait_for_share(uint64_t bytes);
+  Batch take_batch(List& list) const;
+  Task<void> fetch(ListPtr list, Batch batch);
+  Task<void> fetch_one(ListPtr list, PrefetchRange piece);
+  void give_up(const ListPtr& list, const Error& error);
 
+  Ring& x_ring;
   Log& x_log;
   Pool& x_pool;
-  const unsigned x_workers;
-  std::deque<ListPtr> x_lists;  // with ranges left
+  const PrefetchOptions x_options;
+  std::deque<ListPtr> x_urgent;  // with ranges left
+  std::deque<ListPtr> x_idle;    // of Priority::kBackground
+  std::chrono::steady_clock::time_point x_share_free{};
   unsigned x_working = 0;
-  bool x_stopped = false;
+  CancelSource x_stop;
   TaskScope x_tasks;
 };
 
 // What an eStargz layer wants prefetched: the pieces of its segment that the blob has before its
-// prefetch landmark, in the order of the blob.
+// prefetch landmark, in the order of the blob. Any thread.
 //   source  stargz-snapshotter docs/estargz.md, "Prefetch landmark"
 std::vector<PrefetchRange> before_landmark(const Segment& segment, ByteRange blob);
 

@@ -1,5 +1,6 @@
 // Profile: what a container of an image touches when it starts, in order: layers, paths and file
-// ranges, so that it means the same on every host. Pure data; any thread. The file that holds one
+// ranges, so that it means the same on every host. The recording of one start, a trace, is a
+// profile that also says what was fetched meanwhile. Pure data; any thread. The file that holds one
 // (profile_file.h) is described in profile.md.
 #pragma once
 
@@ -29,6 +30,23 @@ struct ProfileEntry {
   bool operator==(const ProfileEntry&) const = default;
 };
 
+enum class FetchCause : uint8_t {
+  kReader,      // a reader of the container needed it
+  kPrefetch,    // ahead of the container, from a profile or a landmark
+  kBackground,  // the rest of the image
+};
+
+// Bytes that came to the node while the start was recorded.
+struct ProfileFetch {
+  std::optional<uint32_t> layer;  // into Profile::layers
+  std::string path;
+  ByteRange range;  // of the file, not empty
+  uint64_t us = 0;  // when it was present, since the image was prepared
+  FetchCause by = FetchCause::kReader;
+  uint64_t wait_us = 0;  // how long it held up a reader; 0: nobody waited
+  bool operator==(const ProfileFetch&) const = default;
+};
+
 struct Profile {
   std::optional<Digest> image;          // of the manifest
   std::vector<std::string> entrypoint;  // what ran, as started; empty: not known
@@ -36,6 +54,12 @@ struct Profile {
   uint32_t runs = 1;                  // merged into this
   std::vector<Digest> layers;         // those that entries name, as the manifest names them
   std::vector<ProfileEntry> entries;  // by first_us
+
+  // Of a trace; empty in what was merged or imported.
+  std::string container;     // its id
+  uint64_t started_s = 0;    // Unix time; 0: not known
+  uint64_t prepared_us = 0;  // how long before the container's start the image was prepared
+  std::vector<ProfileFetch> fetches;  // by us, counted from there
   bool operator==(const Profile&) const = default;
 };
 

@@ -17,7 +17,7 @@ struct ProfileLimits {
   uint64_t max_file_bytes = 16u << 20;  // compressed
   uint64_t max_text_bytes = 64u << 20;
   uint64_t max_line_bytes = 64u << 10;
-  uint64_t max_entries = 1u << 18;
+  uint64_t max_entries = 1u << 18;  // and as many fetches
   uint64_t max_layers = 1024;
   uint64_t max_runs = 1u << 20;
   uint64_t max_file_offset = uint64_t{1} << 53;  // exact in every JSON reader
@@ -35,5 +35,6 @@ Result<Profile> parse_profile_text(std::string_view text, const ProfileLimits& l
 Result<std::string> profile_text(const Profile& profile, const ProfileLimits& limits = {});
 
 std::string_view name_of(ProfileSource source);
+std::string_view name_of(FetchCause cause);
 
 }  // namespace dedup

@@ -49,7 +49,10 @@ class Merger {
   }
 
   Profile finish(const Profile& pattern) && {
-    Profile merged = pattern;
+    Profile merged;
+    merged.image = pattern.image;
+    merged.entrypoint = pattern.entrypoint;
+    merged.source = pattern.source;
     merged.runs = static_cast<uint32_t>(std::min<uint64_t>(x_runs, UINT32_MAX));
     merged.layers = std::move(x_layers);
     std::vector<ProfileEntry> entries;

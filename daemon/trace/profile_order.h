@@ -23,7 +23,8 @@ struct MergeRules {
 };
 
 // One profile of several runs of one image and entrypoint: blocks in the order of their median
-// first touch. A profile that was merged itself counts as many times as it has runs.
+// first touch. A profile that was merged itself counts as many times as it has runs. What only a
+// trace has (container, times, fetches) is dropped.
 //   errors  kInvalid: nothing to merge; different images, entrypoints or sources; kNoSpace: over
 //           max_blocks
 Result<Profile> merge_profiles(std::span<const Profile> profiles, const MergeRules& rules = {});

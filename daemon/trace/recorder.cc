@@ -8,8 +8,11 @@
 #include <sys/vfs.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <cstring>
 #include <set>
+#include <utility>
 
 #include "access.skel.h"
 
@@ -17,7 +20,6 @@ namespace dedup {
 namespace {
 
 constexpr long kErofsMagic = 0xE0F5E1E2;
-constexpr uint8_t kPresent = 1;
 constexpr uint32_t kOnlyEntry = 0;
 constexpr std::string_view kSection = "tp_btf/";
 constexpr std::string_view kMissTracepoint = "mm_filemap_add_to_page_cache";
@@ -59,6 +61,7 @@ Result<std::unique_ptr<Recorder>> Recorder::open(const RecorderOptions& options)
 }
 
 Recorder::~Recorder() {
+  ring_buffer__free(x_readers);
   access__destroy(x_skeleton);
 }
 
@@ -92,7 +95,28 @@ Result<void> Recorder::load(const RecorderOptions& options) {
     return recorder_error(-status, "load the access tracer");
   if (const int status = access__attach(x_skeleton); status != 0)
     return recorder_error(-status, "attach the access tracer");
+  const auto note = [](void* first_reads, void* data, size_t size) {
+    access_reader reader{};
+    if (size < sizeof(reader)) return 0;
+    std::memcpy(&reader, data, sizeof(reader));
+    static_cast<std::vector<FirstRead>*>(first_reads)
+        ->push_back(
+            {reader.cgroup, reader.device, static_cast<pid_t>(reader.pid), reader.first_ns});
+    return 0;
+  };
+  x_readers =
+      ring_buffer__new(bpf_map__fd(x_skeleton->maps.readers), note, &x_first_reads, nullptr);
+  if (x_readers == nullptr) return recorder_error(errno, "listen to the access tracer");
   return {};
+}
+
+std::vector<FirstRead> Recorder::take_first_reads() {
+  ring_buffer__consume(x_readers);
+  return std::exchange(x_first_reads, {});
+}
+
+int Recorder::first_reads_fd() const {
+  return ring_buffer__epoll_fd(x_readers);
 }
 
 Result<uint32_t> Recorder::record_mount(const std::string& mountpoint, CgroupScope scope) {
@@ -115,9 +139,19 @@ void Recorder::forget_mount(uint32_t device) {
 
 Result<CgroupId> Recorder::record_cgroup(const std::string& directory) {
   TRY(id, cgroup_id(directory, x_hierarchy));
-  if (bpf_map_update_elem(bpf_map__fd(x_skeleton->maps.cgroups), &id, &kPresent, BPF_ANY) != 0)
-    return recorder_error(errno, "record " + directory);
+  TRY(set_cgroup(id, ACCESS_RECORD));
   return id;
+}
+
+Result<void> Recorder::ignore_cgroup(CgroupId cgroup) {
+  TRY(set_cgroup(cgroup, ACCESS_IGNORE));
+  return remove_areas(cgroup);
+}
+
+Result<void> Recorder::set_cgroup(CgroupId cgroup, uint8_t what) {
+  if (bpf_map_update_elem(bpf_map__fd(x_skeleton->maps.cgroups), &cgroup, &what, BPF_ANY) != 0)
+    return recorder_error(errno, "record cgroup " + std::to_string(cgroup));
+  return {};
 }
 
 Result<std::vector<SeenArea>> Recorder::read_areas() const {
@@ -147,6 +181,16 @@ Result<std::vector<CgroupId>> Recorder::seen() const {
   return std::vector<CgroupId>(ids.begin(), ids.end());
 }
 
+Result<std::map<CgroupId, uint64_t>> Recorder::touched_pages() const {
+  TRY(areas, read_areas());
+  std::map<CgroupId, uint64_t> pages;
+  for (const SeenArea& seen : areas) {
+    const uint64_t touched = x_sight == Sight::kMisses ? seen.area.added : seen.area.touched;
+    pages[seen.key.cgroup] += static_cast<uint64_t>(std::popcount(touched));
+  }
+  return pages;
+}
+
 Result<Recording> Recorder::recording(CgroupId cgroup) const {
   TRY(areas, read_areas());
   std::erase_if(areas, [&](const SeenArea& area) { return area.key.cgroup != cgroup; });
@@ -155,10 +199,16 @@ Result<Recording> Recorder::recording(CgroupId cgroup) const {
 
 Result<void> Recorder::forget_cgroup(CgroupId cgroup) {
   bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.cgroups), &cgroup);
+  return remove_areas(cgroup);
+}
+
+Result<void> Recorder::remove_areas(CgroupId cgroup) {
   TRY(areas, read_areas());
   for (const SeenArea& area : areas) {
-    if (area.key.cgroup == cgroup)
-      bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.areas), &area.key);
+    if (area.key.cgroup != cgroup) continue;
+    bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.areas), &area.key);
+    const access_reader_key reader{cgroup, area.key.device, 0};
+    bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.announced), &reader);
   }
   return {};
 }

@@ -4,6 +4,7 @@
 // main; blocking system calls of some milliseconds; one thread at a time.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "trace/page_runs.h"
 
 struct access;  // the skeleton
+struct ring_buffer;
 
 namespace dedup {
 
@@ -27,7 +29,15 @@ struct RecorderOptions {
 
 enum class CgroupScope : uint8_t {
   kNamed,  // readers in cgroups given to record_cgroup, or below them
-  kEvery,  // every reader, by the cgroup it is in itself
+  kEvery,  // the others, too, each by the cgroup it is in itself
+};
+
+// A cgroup that has read a recorded mount for the first time.
+struct FirstRead {
+  CgroupId cgroup = 0;
+  uint32_t device = 0;    // of the mount
+  pid_t pid = 0;          // that read
+  uint64_t first_ns = 0;  // CLOCK_MONOTONIC
 };
 
 struct RecorderCounts {
@@ -53,11 +63,20 @@ class Recorder {
 
   // From now on; directory: of the cgroup, in the hierarchy of the options.
   Result<CgroupId> record_cgroup(const std::string& directory);
+  // A cgroup that is no container, though it reads: nothing more of it, nothing remembered. Those
+  // below it are not meant.
+  Result<void> ignore_cgroup(CgroupId cgroup);
+  // Who has begun to read since the last call. first_reads_fd() can be polled for them.
+  std::vector<FirstRead> take_first_reads();
+  int first_reads_fd() const;
   // Cgroups with anything recorded.
   Result<std::vector<CgroupId>> seen() const;
+  // How much each has touched up to now.
+  Result<std::map<CgroupId, uint64_t>> touched_pages() const;
   // What was recorded of it up to now. Stays recorded.
   Result<Recording> recording(CgroupId cgroup) const;
-  // No more of it, and nothing remembered.
+  // What it does from now on counts as a first touch again: where the mount is recorded for every
+  // cgroup it begins anew, else it is not recorded any more.
   Result<void> forget_cgroup(CgroupId cgroup);
 
   Result<RecorderCounts> counts() const;
@@ -71,8 +90,12 @@ class Recorder {
   Recorder() = default;
   Result<void> load(const RecorderOptions& options);
   Result<std::vector<SeenArea>> read_areas() const;
+  Result<void> set_cgroup(CgroupId cgroup, uint8_t what);
+  Result<void> remove_areas(CgroupId cgroup);
 
   struct access* x_skeleton = nullptr;
+  struct ring_buffer* x_readers = nullptr;
+  std::vector<FirstRead> x_first_reads;
   CgroupHierarchy x_hierarchy = CgroupHierarchy::kV2;
   Sight x_sight = Sight::kTouches;
   std::vector<std::string> x_missing;

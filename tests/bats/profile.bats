@@ -54,6 +54,34 @@ start() {
   [ "$("$DEDUPCTL" profile show all.profile --json | jq .ranges)" = 5 ]
 }
 
+# trace FILES [--plain]: writes "trace" as one start of a made-up service could leave it.
+trace() {
+  python3 "$BATS_TEST_DIRNAME/make-trace.py" "$@" | zstd -qcf >trace
+}
+
+@test "show: of a trace, who fetched what, and whether it was in time" {
+  trace 300
+  run --separate-stderr "$DEDUPCTL" profile show trace
+  [ "$status" -eq 0 ]
+  [ "${lines[3]}" = "container web-7d4b9c6f5-x2x8k" ]
+  [[ "${lines[4]}" == *"started at 180.000 ms" ]]
+  "$DEDUPCTL" profile show trace --json >object
+  # A line for each touch, one for each fetch in vain, and two of what the words mean.
+  in_vain=$(jq '[.entries[].path] as $touched | [.fetches[] | select(.by == "prefetch" and ([.path] | inside($touched) | not))] | length' object)
+  [ "$in_vain" -gt 0 ]
+  [ "$(grep -c 'prefetch .* in vain ' <<<"$output")" = "$in_vain" ]
+  [ "${#lines[@]}" = $((13 + $(jq .ranges object) + in_vain)) ]
+  # The same numbers from the records alone.
+  for by in reader prefetch background; do
+    [ "$(jq -c --arg by $by '.trace.fetched[$by] | [.ranges, .bytes]' object)" = \
+      "$(jq -c --arg by $by '[.fetches[] | select(.by == $by)] | [length, (map(.length) | add)]' object)" ]
+  done
+  [ "$(jq .trace.wait_us object)" = "$(jq '[.fetches[].wait_us] | add' object)" ]
+  [ "$(jq .trace.touched.miss object)" = "$(jq '[.entries[] | select(.how == "miss")] | length' object)" ]
+  [ "$(jq .trace.touched.miss object)" = 7 ]
+  [[ "$output" == *"7 misses, 2.2 % of the touched ranges"* ]]
+}
+
 @test "what an image calls its files cannot drive the terminal" {
   printf '["/a\\u001b[2Jb"]' >list
   "$DEDUPCTL" profile import list --output list.profile

@@ -13,7 +13,7 @@ run_numpy() {
   ctr run --rm --snapshotter dedup "$1" "$2" python3 -c 'import numpy; print(numpy.eye(100).trace())' </dev/null
 }
 rpull() { ctr-remote images rpull --plain-http --snapshotter dedup "$1" >>"$LAB/log/pull.log" 2>&1 || die "rpull of $1 failed"; }
-manifest_gets() { tail -c "+$(($1 + 1))" "$LAB/log/registry.log" | grep -c '"GET /v2/[^ ]*/manifests/.*"dedup-snapshotter"' || true; }
+manifest_gets() { tail -c "+$(($1 + 1))" "$LAB/log/registry.log" | grep -c '"GET /v2/[^ ]*/manifests/first .*"dedup-snapshotter"' || true; }
 layer_gets() { registry_blob_gets "$1" | grep -cE "$layer_pattern" || true; }
 
 require_root

@@ -6,6 +6,7 @@
 #include "trace/profile_file.h"
 #include "trace/profile_import.h"
 #include "trace/profile_order.h"
+#include "trace/profile_report.h"
 
 namespace {
 
@@ -24,10 +25,22 @@ void check(const Result<Profile>& profile) {
     require(entry.range.end() >= entry.range.offset && entry.first_us >= last_us);
     last_us = entry.first_us;
   }
+  last_us = 0;
+  for (const ProfileFetch& fetch : profile->fetches) {
+    require(valid_profile_path(fetch.path));
+    require(!fetch.layer || *fetch.layer < profile->layers.size());
+    require(fetch.range.end() > fetch.range.offset && fetch.us >= last_us);
+    last_us = fetch.us;
+  }
   const auto file = write_profile(*profile);
   if (!file.ok()) return;  // a command line of other bytes may grow over the limit
   const auto again = read_profile(*file);
   require(again.ok() && again->entries == profile->entries && again->layers == profile->layers);
+  require(again->fetches == profile->fetches && again->prepared_us == profile->prepared_us);
+  const ProfileReport report = report_of(*profile);
+  for (size_t i = 0; i < profile->fetches.size(); ++i)
+    require(report.touched_of_fetch[i] <= profile->fetches[i].range.length);
+  require(report.misses() <= profile->entries.size());
   MergeRules rules;
   rules.max_blocks = 4096;
   const auto merged = merge_profiles(std::vector{*profile, *profile}, rules);

@@ -56,7 +56,16 @@ profile() {
   printf '{"dedup_profile":1,"source":"touches","runs":2,"layers":["%s"],"entries":1}\n' "$digest"
   printf '{"layer":0,"path":"/bin/sh","offset":0,"length":65536,"us":9,"runs":2}\n'
 }
+trace() {
+  printf '{"dedup_profile":1,"source":"touches","runs":1,"layers":["%s"],"entries":1,"container":"web-1",' "$digest"
+  printf '"started":1790000000,"prepared_us":250000,"fetches":3}\n'
+  printf '{"layer":0,"path":"/bin/sh","offset":0,"length":65536,"us":9,"runs":1}\n'
+  printf '{"layer":0,"path":"/bin/sh","offset":0,"length":131072,"us":250009,"by":"reader","wait_us":7}\n'
+  printf '{"layer":0,"path":"/bin/ls","offset":0,"length":4096,"us":250010,"by":"prefetch"}\n'
+  printf '{"path":"/bin/sh","offset":131072,"length":1,"us":300000,"by":"background"}\n'
+}
 { printf '\001' && profile; } >"$out/fuzz_profile/good"
+{ printf '\001' && trace; } >"$out/fuzz_profile/trace"
 if command -v zstd >/dev/null; then
   { printf '\000' && profile | zstd -qc; } >"$out/fuzz_profile/good-zstd"
 fi

@@ -218,6 +218,39 @@ TEST_P(Access, CgroupsBelowBelongToTheRecordedOne) {
   EXPECT_EQ(touched[0].range, page(9));
 }
 
+TEST_P(Access, FirstReadersAreAnnouncedOnce) {
+  record(x_image, CgroupScope::kEvery);
+  const auto read_a = [&] { return read_range(x_image.path("a"), page(3)); };
+  ASSERT_TRUE(x_first.run(read_a));
+  ASSERT_TRUE(x_first.run([&] { return read_range(x_image.path("b"), page(3)); }));
+  ASSERT_TRUE(x_second.run(read_a));
+  const auto announced = x_recorder->take_first_reads();
+  ASSERT_EQ(announced.size(), 2u);
+  EXPECT_LT(announced[0].first_ns, announced[1].first_ns);
+  EXPECT_GT(announced[0].pid, 0);
+  EXPECT_TRUE(x_recorder->take_first_reads().empty());
+  ASSERT_TRUE(x_recorder->forget_cgroup(announced[0].cgroup).ok());
+  ASSERT_TRUE(x_first.run(read_a));
+  const auto again = x_recorder->take_first_reads();
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].cgroup, announced[0].cgroup);
+}
+
+TEST_P(Access, IgnoredCgroupsLeaveNothing) {
+  record(x_image, CgroupScope::kEvery);
+  const auto id = cgroup_id(x_first.path(), GetParam());
+  ASSERT_TRUE(id.ok());
+  ASSERT_TRUE(x_recorder->ignore_cgroup(*id).ok());
+  ASSERT_TRUE(x_first.run([&] { return read_range(x_image.path("a"), page(3)); }));
+  const TestCgroup below(GetParam(), "first/below");
+  ASSERT_TRUE(below.valid());
+  ASSERT_TRUE(below.run([&] { return read_range(x_image.path("a"), page(3)); }));
+  const auto seen = x_recorder->seen();
+  ASSERT_TRUE(seen.ok());
+  EXPECT_THAT(*seen, SizeIs(1)) << "the one below it";
+  EXPECT_THAT(*seen, testing::Not(testing::Contains(*id)));
+}
+
 // A container that reads a whole large file at once, and one that asks for more than there is.
 TEST_P(Access, LongReadsAreSeenToTheirEnd) {
   const RecordedImage large({{"large", 100 * kMiB + 5000}});

@@ -4,6 +4,7 @@
 
 #include <semaphore>
 
+#include "base/digest.h"
 #include "unit/io/loop_thread.h"
 #include "unit/io/raw_http_server.h"
 
@@ -87,6 +88,82 @@ TEST_F(Http, PostSendsTheBodyAndHeadHasNone) {
   ASSERT_TRUE(head.ok());
   EXPECT_EQ(head->head.content_length, 7U);
   EXPECT_TRUE(head->body.empty());
+}
+
+TEST_F(Http, PutSendsLargeAndEmptyBodiesAndNoTypeOfItsOwn) {
+  RawHttpServer server([](const RawRequest& request, const RawConnection& out) {
+    return out.answer("201 Created", "",
+                      request.method + ":" + request.header("content-type") + ":" +
+                          request.header("expect") + ":" + request.header("content-length") + ":" +
+                          sha256(as_bytes(request.body)).to_string());
+  });
+  auto request = get(server.url("/"));
+  request.method = "PUT";
+  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{kMaxRequestBodyBytes}}) {
+    request.body.assign(bytes, 'x');
+    const auto response = fetch(request);
+    ASSERT_TRUE(response.ok()) << response.error().to_string();
+    EXPECT_EQ(as_text(response->body),
+              "PUT:::" + std::to_string(bytes) + ":" + sha256(as_bytes(request.body)).to_string());
+  }
+  request.body = "x";
+  request.headers = {"Content-Type: text/plain"};
+  EXPECT_TRUE(as_text(fetch(request)->body).starts_with("PUT:text/plain:"));
+  request.body.assign(kMaxRequestBodyBytes + 1, 'x');
+  EXPECT_EQ(fetch(request).error().code, Errc::kInvalid);
+  EXPECT_EQ(server.connections(), 1U);
+}
+
+// A body may carry a secret or a write: the redirect is the answer, and the caller's to judge.
+TEST_F(Http, RedirectOfAPostIsNotFollowed) {
+  std::atomic<int> followed{0};
+  RawHttpServer server([&](const RawRequest& request, const RawConnection& out) {
+    if (request.target != "/") ++followed;
+    return out.answer("307 Temporary Redirect", "Location: /elsewhere\r\n", "moved");
+  });
+  for (const char* method : {"POST", "PUT"}) {
+    auto request = get(server.url("/"));
+    request.method = method;
+    request.body = "secret";
+    const auto response = fetch(request);
+    ASSERT_TRUE(response.ok()) << response.error().to_string();
+    EXPECT_EQ(response->head.status, 307);
+    EXPECT_EQ(as_text(response->body), "moved");
+  }
+  EXPECT_EQ(followed, 0);
+}
+
+// The body as a whole takes longer than the limit, and no piece of it does.
+TEST_F(Http, BodyThatIsTakenSlowlyIsNotAStall) {
+  RawHttpServer server([](const RawRequest&, const RawConnection& out) {
+    return out.answer("201 Created", "", "");
+  });
+  server.take_bodies_slowly(512 * 1024, milliseconds(50));
+  auto request = get(server.url("/"));
+  request.method = "PUT";
+  request.body.assign(kMaxRequestBodyBytes, 'x');
+  request.stall_timeout = milliseconds(1000);
+  const auto start = std::chrono::steady_clock::now();
+  const auto response = fetch(request);
+  ASSERT_TRUE(response.ok()) << response.error().to_string();
+  EXPECT_EQ(response->head.status, 201);
+  EXPECT_GT(std::chrono::steady_clock::now() - start, milliseconds(1200));
+}
+
+TEST_F(Http, BodyThatNobodyTakesIsAStall) {
+  RawHttpServer server([](const RawRequest&, const RawConnection& out) {
+    return out.answer("201 Created", "", "");
+  });
+  server.take_bodies_slowly(1, milliseconds(60'000));
+  auto request = get(server.url("/"));
+  request.method = "PUT";
+  request.body.assign(kMaxRequestBodyBytes, 'x');
+  request.stall_timeout = milliseconds(300);
+  const auto response = fetch(request);
+  ASSERT_FALSE(response.ok());
+  EXPECT_EQ(response.error().code, Errc::kUnavailable);
+  EXPECT_NE(response.error().context.find("no byte for 300 ms"), std::string::npos)
+      << response.error().context;
 }
 
 TEST_F(Http, RangeIsPrintedInclusive) {

@@ -17,45 +17,6 @@ void trim(std::string& text) {
   while (!text.empty() && text.front() == ' ') text.erase(0, 1);
 }
 
-// One request from `fd`; `pending` keeps bytes read beyond it.
-std::optional<RawRequest> read_request(int fd, std::string* pending) {
-  char buffer[16384];
-  const auto more = [&] {
-    const ssize_t got = ::recv(fd, buffer, sizeof(buffer), 0);
-    if (got > 0) pending->append(buffer, static_cast<size_t>(got));
-    return got > 0;
-  };
-  size_t end = std::string::npos;
-  while ((end = pending->find("\r\n\r\n")) == std::string::npos) {
-    if (!more()) return std::nullopt;
-  }
-  RawRequest request;
-  std::string head = pending->substr(0, end + 2);
-  pending->erase(0, end + 4);
-  const size_t first = head.find(' ');
-  const size_t second = head.find(' ', first + 1);
-  request.method = head.substr(0, first);
-  request.target = head.substr(first + 1, second - first - 1);
-  for (size_t at = head.find("\r\n") + 2; at < head.size();) {
-    const size_t line_end = head.find("\r\n", at);
-    const size_t colon = head.find(':', at);
-    std::string name = head.substr(at, colon - at);
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    std::string value = head.substr(colon + 1, line_end - colon - 1);
-    trim(value);
-    request.headers[name] = value;
-    at = line_end + 2;
-  }
-  const size_t body_bytes = std::strtoul(request.header("content-length").c_str(), nullptr, 10);
-  while (pending->size() < body_bytes) {
-    if (!more()) return std::nullopt;
-  }
-  request.body = pending->substr(0, body_bytes);
-  pending->erase(0, body_bytes);
-  return request;
-}
-
 }  // namespace
 
 std::string RawRequest::header(const std::string& name) const {
@@ -131,6 +92,67 @@ void RawHttpServer::accept_all() {
     x_open.push_back(fd);
     x_threads.emplace_back([this, fd] { serve(fd); });
   }
+}
+
+// One request from `fd`; `pending` keeps bytes read beyond it.
+std::optional<RawRequest> RawHttpServer::read_request(int fd, std::string* pending) const {
+  char buffer[16384];
+  const auto more = [&] {
+    const ssize_t got = ::recv(fd, buffer, sizeof(buffer), 0);
+    if (got > 0) pending->append(buffer, static_cast<size_t>(got));
+    return got > 0;
+  };
+  size_t end = std::string::npos;
+  while ((end = pending->find("\r\n\r\n")) == std::string::npos) {
+    if (!more()) return std::nullopt;
+  }
+  RawRequest request;
+  std::string head = pending->substr(0, end + 2);
+  pending->erase(0, end + 4);
+  const size_t first = head.find(' ');
+  const size_t second = head.find(' ', first + 1);
+  request.method = head.substr(0, first);
+  request.target = head.substr(first + 1, second - first - 1);
+  for (size_t at = head.find("\r\n") + 2; at < head.size();) {
+    const size_t line_end = head.find("\r\n", at);
+    const size_t colon = head.find(':', at);
+    std::string name = head.substr(at, colon - at);
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::string value = head.substr(colon + 1, line_end - colon - 1);
+    trim(value);
+    request.headers[name] = value;
+    at = line_end + 2;
+  }
+  const size_t body_bytes = std::strtoul(request.header("content-length").c_str(), nullptr, 10);
+  size_t until_pause = x_pause_every_bytes;
+  while (pending->size() < body_bytes) {
+    const size_t before = pending->size();
+    if (!more()) return std::nullopt;
+    pause_in_body(&until_pause, pending->size() - before);
+  }
+  request.body = pending->substr(0, body_bytes);
+  pending->erase(0, body_bytes);
+  return request;
+}
+
+void RawHttpServer::pause_in_body(size_t* until_pause, size_t got_bytes) const {
+  if (got_bytes < *until_pause) {
+    *until_pause -= got_bytes;
+    return;
+  }
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(x_pause_ms);
+  while (!x_stopping && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  *until_pause = x_pause_every_bytes;
+}
+
+void RawHttpServer::take_bodies_slowly(size_t every_bytes, std::chrono::milliseconds pause) {
+  const int window_bytes = 64 * 1024;  // inherited by accepted sockets
+  ::setsockopt(x_listener.get(), SOL_SOCKET, SO_RCVBUF, &window_bytes, sizeof(window_bytes));
+  x_pause_ms = pause.count();
+  x_pause_every_bytes = every_bytes;
 }
 
 void RawHttpServer::serve(int fd) {

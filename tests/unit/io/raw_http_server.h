@@ -3,9 +3,12 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -70,16 +73,22 @@ class RawHttpServer {
   std::string host() const { return "127.0.0.1:" + std::to_string(x_port); }
   std::string url(std::string_view target) const;
   size_t connections() const { return x_accepted; }
+  // From now on bodies are taken with a pause after so many bytes, through a small window.
+  void take_bodies_slowly(size_t every_bytes, std::chrono::milliseconds pause);
 
  private:
   void accept_all();
   void serve(int fd);
+  void pause_in_body(size_t* until_pause, size_t got_bytes) const;
+  std::optional<RawRequest> read_request(int fd, std::string* pending) const;
 
   Handler x_handler;
   UniqueFd x_listener;
   int x_port = 0;
   std::atomic<bool> x_stopping{false};
   std::atomic<size_t> x_accepted{0};
+  std::atomic<size_t> x_pause_every_bytes{SIZE_MAX};
+  std::atomic<int64_t> x_pause_ms{0};
   std::mutex x_mutex;  // protects x_open and x_threads
   std::vector<int> x_open;
   std::vector<std::thread> x_threads;

@@ -140,6 +140,17 @@ TEST(ProfileOrder, HugeRangesDoNotFillTheMemory) {
   EXPECT_EQ(merged.error().code, Errc::kNoSpace);
 }
 
+// Which container it was and what was fetched then is true of one start only.
+TEST(ProfileOrder, MergingDropsWhatOnlyATraceHas) {
+  const Profile plain = profile_with({touched(0, "/a", {0, 1}, 0)});
+  Profile trace = plain;
+  trace.container = "c";
+  trace.started_s = 1;
+  trace.prepared_us = 2;
+  trace.fetches = {test::fetched(0, "/a", {0, 1}, 0, FetchCause::kReader)};
+  EXPECT_EQ(*merge_profiles(std::vector{trace, trace}), *merge_profiles(std::vector{plain, plain}));
+}
+
 // Jitter of each run must not show in the order.
 TEST(ProfileOrder, ManyNoisyRunsGiveTheTrueOrder) {
   constexpr uint64_t kFiles = 200;

@@ -16,6 +16,7 @@ namespace dedup {
 namespace {
 
 using test::digest_of;
+using test::fetched;
 using test::profile_with;
 using test::touched;
 using testing::HasSubstr;
@@ -43,13 +44,28 @@ Profile sample() {
                       2);
 }
 
+Profile sample_trace() {
+  Profile trace = sample();
+  trace.container = "web-1";
+  trace.started_s = 1790000000;
+  trace.prepared_us = 250000;
+  trace.fetches = {
+      fetched(0, "/lib/libc.so.6", {65536, 100}, 9, FetchCause::kPrefetch),
+      fetched(1, "/usr/bin/python3", {0, 131072}, 9, FetchCause::kReader, 7),
+      {std::nullopt, "/rest", {4096, 1}, 12, FetchCause::kBackground, 0},
+  };
+  return trace;
+}
+
 TEST(Profile, WhatIsWrittenIsRead) {
-  const auto file = write_profile(sample());
-  ASSERT_TRUE(file.ok()) << file.error().to_string();
-  const auto again = read_profile(*file);
-  ASSERT_TRUE(again.ok()) << again.error().to_string();
-  EXPECT_EQ(*again, sample());
-  EXPECT_EQ(*write_profile(*again), *file);
+  for (const Profile& profile : {sample(), sample_trace()}) {
+    const auto file = write_profile(profile);
+    ASSERT_TRUE(file.ok()) << file.error().to_string();
+    const auto again = read_profile(*file);
+    ASSERT_TRUE(again.ok()) << again.error().to_string();
+    EXPECT_EQ(*again, profile);
+    EXPECT_EQ(*write_profile(*again), *file);
+  }
 }
 
 TEST(Profile, IsWrittenAsDocumented) {
@@ -65,6 +81,24 @@ TEST(Profile, IsWrittenAsDocumented) {
           R"({"layer":0,"path":"/lib/libc.so.6","offset":65536,"length":100,"us":12,"runs":1})"
           "\n"
           "{\"path\":\"/etc/\xC3\xA4 \\\"quoted\\\"\\n\",\"us\":70,\"runs\":1}\n");
+}
+
+TEST(Profile, TracesAreWrittenAsDocumented) {
+  const std::string text = *profile_text(sample_trace());
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          R"("],"entries":3,"container":"web-1","started":1790000000,"prepared_us":250000,"fetches":3})"
+          "\n"));
+  EXPECT_THAT(
+      text,
+      testing::EndsWith(
+          R"({"layer":0,"path":"/lib/libc.so.6","offset":65536,"length":100,"us":9,"by":"prefetch"})"
+          "\n"
+          R"({"layer":1,"path":"/usr/bin/python3","offset":0,"length":131072,"us":9,"by":"reader","wait_us":7})"
+          "\n"
+          R"({"path":"/rest","offset":4096,"length":1,"us":12,"by":"background"})"
+          "\n"));
 }
 
 TEST(Profile, LaterKeysAreIgnored) {
@@ -92,6 +126,18 @@ TEST(Profile, WriterRefusesWhatNoReaderTakes) {
   Profile many = profile_with({});
   many.layers.resize(1025);
   EXPECT_EQ(refused(many), Errc::kNoSpace);
+  const auto refused_with = [&](ProfileFetch before, ProfileFetch fetch) {
+    Profile trace = sample();
+    trace.fetches = {std::move(before), std::move(fetch)};
+    return refused(trace);
+  };
+  const ProfileFetch good = fetched(0, "/a", {0, 1}, 5, FetchCause::kReader);
+  EXPECT_EQ(refused_with(good, good), Errc::kExists);
+  EXPECT_EQ(refused_with(good, fetched(0, "/a", {0, 1}, 4, good.by)), Errc::kInvalid);
+  EXPECT_EQ(refused_with(good, fetched(0, "/a", {0, 0}, 5, good.by)), Errc::kInvalid);
+  EXPECT_EQ(refused_with(good, fetched(0, "a", {0, 1}, 5, good.by)), Errc::kInvalid);
+  EXPECT_EQ(refused_with(good, fetched(2, "/a", {0, 1}, 5, good.by)), Errc::kInvalid);
+  EXPECT_EQ(refused_with(good, fetched(0, "/a", {0, 1}, 5, good.by, UINT64_MAX)), Errc::kInvalid);
 }
 
 // A process may call itself anything.
@@ -118,7 +164,7 @@ TEST(Profile, MustFail) {
     EXPECT_THAT(profile.error().to_string(), HasSubstr(expected));
     EXPECT_EQ(profile.error().to_string().find('\n'), std::string::npos);
   }
-  EXPECT_GE(files, 30);
+  EXPECT_GE(files, 60);
 }
 
 TEST(Profile, DamagedFilesAreRefused) {
@@ -164,6 +210,7 @@ TEST(Profile, LimitsHold) {
   limits.max_entries = 2;
   EXPECT_EQ(read_profile(file, limits).error().code, Errc::kNoSpace);
   EXPECT_EQ(write_profile(sample(), limits).error().code, Errc::kNoSpace);
+  EXPECT_EQ(write_profile(sample_trace(), limits).error().code, Errc::kNoSpace);
   limits = {};
   limits.max_line_bytes = 50;
   EXPECT_EQ(read_profile(file, limits).error().code, Errc::kNoSpace);

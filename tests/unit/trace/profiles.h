@@ -14,6 +14,11 @@ inline ProfileEntry touched(uint32_t layer, std::string path, ByteRange range, u
   return {layer, std::move(path), range, first_us, runs};
 }
 
+inline ProfileFetch fetched(uint32_t layer, std::string path, ByteRange range, uint64_t us,
+                            FetchCause by, uint64_t wait_us = 0) {
+  return {layer, std::move(path), range, us, by, wait_us};
+}
+
 inline Profile profile_with(std::vector<ProfileEntry> entries, uint32_t runs = 1) {
   Profile profile;
   profile.image = digest_of('1');

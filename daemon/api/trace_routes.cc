@@ -1,0 +1,254 @@
+#include "api/trace_routes.h"
+
+#include <algorithm>
+
+#include "api/fields.h"
+#include "pool/files.h"
+#include "trace/profile_file.h"
+#include "trace/profile_registry.h"
+
+namespace dedup {
+namespace {
+
+using nlohmann::json;
+
+// Container ids have no '/', names of images do, but for "oci:DIR" with a relative DIR, which the
+// client makes absolute.
+bool names_image(const std::string& target) {
+  return target.find('/') != std::string::npos;
+}
+
+Task<Result<TracedImage>> recorded_image(Engine& engine, std::string ref) {
+  CO_TRY(reference, Reference::parse(ref));
+  const std::string name = reference.to_string();
+  auto images = co_await engine.workers.run(Priority::kOnDemand,
+                                            [&] { return engine.tracing.files().list(); });
+  for (TracedImage& image : images) {
+    if (image.ref == name) co_return std::move(image);
+  }
+  co_return make_error(Errc::kNotFound,
+                       "nothing was recorded of " + name + ": dedupctl trace list shows of what");
+}
+
+// As its registry has it now; when that does not answer, as it was recorded.
+Task<Result<TracedImage>> image_named(Engine& engine, std::string ref) {
+  auto resolved = co_await engine.images.look_up(ref);
+  if (resolved.ok()) co_return traced_image(*resolved);
+  if (resolved.error().code != Errc::kUnavailable) co_return std::move(resolved).error();
+  auto recorded = co_await recorded_image(engine, ref);
+  if (recorded.ok()) co_return recorded;
+  co_return std::move(resolved).error();
+}
+
+Task<Result<json>> post_traces(Engine& engine, ApiRequest request, ApiProgress) {
+  Body body(request.body);
+  const std::string target = body.text("target");
+  CO_TRY(body.outcome());
+  Recordings& recordings = engine.tracing.recordings();
+  if (!recordings.unusable().empty())
+    co_return make_error(Errc::kUnsupported, "nothing can be recorded: " + recordings.unusable());
+  if (!names_image(target)) {
+    CO_TRY(container, co_await recordings.start_container(target));
+    co_return json{{"container", container}};
+  }
+  CO_TRY(image, co_await image_named(engine, target));
+  recordings.start_image(image);
+  co_return json{{"image", image.ref}};
+}
+
+Task<Result<json>> delete_traces(Engine& engine, ApiRequest request, ApiProgress) {
+  CO_TRY(target, query_value(request, "target"));
+  Recordings& recordings = engine.tracing.recordings();
+  if (!names_image(target)) {
+    CO_TRY(files, co_await recordings.stop_container(target));
+    co_return json{{"files", files}};
+  }
+  CO_TRY(reference, Reference::parse(target));
+  for (const TracedImage& image : recordings.wanted()) {
+    if (image.ref != reference.to_string()) continue;
+    CO_TRY(files, co_await recordings.stop_image(image.key));
+    co_return json{{"files", files}};
+  }
+  co_return make_error(Errc::kNotFound, target + " is not being recorded");
+}
+
+json recorder_json(Recordings& recordings) {
+  const RecorderCounts counts = recordings.counts();
+  return {{"usable", recordings.unusable().empty()},
+          {"reason", recordings.unusable()},
+          {"missing_tracepoints", recordings.missing_tracepoints()},
+          {"events", counts.events},
+          {"areas", counts.areas},
+          {"dropped", counts.dropped}};
+}
+
+struct ListedImage {
+  TracedImage image;
+  size_t starts = 0;
+  std::vector<TraceFile> files;
+};
+
+json images_json(const std::vector<ListedImage>& images) {
+  json list = json::array();
+  for (const ListedImage& one : images) {
+    json files = json::array();
+    for (const TraceFile& file : one.files)
+      files.push_back({{"path", file.path}, {"bytes", file.bytes}});
+    list.push_back({{"ref", one.image.ref},
+                    {"manifest_digest", one.image.manifest ? one.image.manifest->to_string() : ""},
+                    {"starts", one.starts},
+                    {"files", std::move(files)}});
+  }
+  return list;
+}
+
+Task<Result<json>> get_traces(Engine& engine, ApiRequest, ApiProgress) {
+  Recordings& recordings = engine.tracing.recordings();
+  json active = json::array();
+  for (const RecordingStatus& one : recordings.active()) {
+    active.push_back({{"container", one.container},
+                      {"ref", one.ref},
+                      {"age_ms", one.age_ms},
+                      {"touched_bytes", one.touched_bytes}});
+  }
+  json wanted = json::array();
+  for (const TracedImage& image : recordings.wanted()) wanted.push_back(image.ref);
+  std::vector<ListedImage> images;
+  co_await engine.workers.run(Priority::kOnDemand, [&] {
+    const TraceFiles& files = engine.tracing.files();
+    for (TracedImage& image : files.list()) {
+      const Digest key = image.key;
+      images.push_back({std::move(image), files.starts(key), files.files(key)});
+    }
+  });
+  co_return json{{"recorder", recorder_json(recordings)},
+                 {"active", std::move(active)},
+                 {"wanted", std::move(wanted)},
+                 {"images", images_json(images)}};
+}
+
+// The newest recorded start of an image, or of a container.
+std::string newest_start(const TraceFiles& files, const TracedImage& image,
+                         const std::string& container) {
+  for (const TraceFile& file : files.files(image.key)) {
+    const std::string name = file.path.substr(file.path.rfind('/') + 1);
+    if (name.starts_with("start-") &&
+        (container.empty() || name.find("-" + container) != name.npos))
+      return file.path;
+  }
+  return {};
+}
+
+Result<json> start_json(const TraceFiles& files, const std::string& target,
+                        const std::string& ref) {
+  for (const TracedImage& image : files.list()) {
+    if (!ref.empty() && image.ref != ref) continue;
+    const std::string path = newest_start(files, image, ref.empty() ? target : "");
+    if (path.empty()) continue;
+    TRY(file, read_file(path, ProfileLimits{}.max_file_bytes));
+    TRY(profile, read_profile(file));
+    TRY(text, profile_text(profile));
+    return json{{"file", path}, {"ref", image.ref}, {"profile", std::move(text)}};
+  }
+  return make_error(Errc::kNotFound,
+                    "no start of " + target + " was recorded: dedupctl trace list");
+}
+
+Task<Result<json>> get_start(Engine& engine, ApiRequest request, ApiProgress) {
+  CO_TRY(target, query_value(request, "target"));
+  std::string ref;
+  if (names_image(target)) {
+    CO_TRY(reference, Reference::parse(target));
+    ref = reference.to_string();
+  }
+  co_return co_await engine.workers.run(
+      Priority::kOnDemand, [&] { return start_json(engine.tracing.files(), target, ref); });
+}
+
+Task<Result<json>> get_profile(Engine& engine, ApiRequest request, ApiProgress) {
+  CO_TRY(ref, query_value(request, "ref"));
+  CO_TRY(image, co_await recorded_image(engine, ref));
+  co_return co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<json> {
+    TRY(profile, engine.tracing.files().best(image));
+    TRY(text, profile_text(profile));
+    return json{{"ref", image.ref}, {"profile", std::move(text)}};
+  });
+}
+
+Result<Profile> profile_for(const TracedImage& image, const std::string& text) {
+  TRY(profile, parse_profile_text(text));
+  for (const Digest& layer : profile.layers) {
+    if (std::ranges::find(image.layers, layer) == image.layers.end())
+      return make_error(Errc::kInvalid, "the profile is of another image than " + image.ref +
+                                            ": it names layer " + layer.to_string());
+  }
+  return profile;
+}
+
+Task<Result<json>> post_profiles(Engine& engine, ApiRequest request, ApiProgress) {
+  Body body(request.body);
+  const std::string ref = body.text("ref");
+  const std::string text = body.text("profile");
+  CO_TRY(body.outcome());
+  CO_TRY(image, co_await image_named(engine, ref));
+  co_return co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<json> {
+    TRY(profile, profile_for(image, text));
+    TRY(path, engine.tracing.files().put_list(image, profile));
+    return json{{"file", path}};
+  });
+}
+
+Task<Result<json>> delete_profiles(Engine& engine, ApiRequest request, ApiProgress) {
+  CO_TRY(ref, query_value(request, "ref"));
+  CO_TRY(image, co_await recorded_image(engine, ref));
+  CO_TRY(co_await engine.workers.run(Priority::kOnDemand,
+                                     [&] { return engine.tracing.files().remove(image.key); }));
+  co_return json::object();
+}
+
+Task<Result<json>> post_profile_pulls(Engine& engine, ApiRequest request, ApiProgress) {
+  Body body(request.body);
+  const std::string ref = body.text("ref");
+  CO_TRY(body.outcome());
+  CO_TRY(image, co_await image_named(engine, ref));
+  CO_TRY(reference, Reference::parse(image.ref));
+  CO_TRY(path, co_await engine.tracing.warmup().pull(std::move(image), std::move(reference)));
+  co_return json{{"file", path}};
+}
+
+Task<Result<json>> post_profile_pushes(Engine& engine, ApiRequest request, ApiProgress) {
+  Body body(request.body);
+  const std::string ref = body.text("ref");
+  const std::string text = body.optional_text("profile");
+  CO_TRY(body.outcome());
+  CO_TRY(image, co_await image_named(engine, ref));
+  CO_TRY(reference, Reference::parse(image.ref));
+  CO_TRY(profile, co_await engine.workers.run(Priority::kOnDemand, [&] {
+    return text.empty() ? engine.tracing.files().merged_starts(image) : profile_for(image, text);
+  }));
+  const json counts{{"runs", profile.runs}, {"entries", profile.entries.size()}};
+  CO_TRY(digest, co_await push_profile(engine.workers, engine.locations.source(reference),
+                                       std::move(image), std::move(profile)));
+  json answer = counts;
+  answer["artifact"] = digest.to_string();
+  co_return answer;
+}
+
+}  // namespace
+
+std::vector<ApiRoute> make_trace_routes(Engine& engine) {
+  static constexpr RouteRow kTable[] = {
+      {"POST", "/v1/traces", false, post_traces},
+      {"DELETE", "/v1/traces", false, delete_traces},
+      {"GET", "/v1/traces", false, get_traces},
+      {"GET", "/v1/traces/start", false, get_start},
+      {"GET", "/v1/profiles", false, get_profile},
+      {"POST", "/v1/profiles", false, post_profiles},
+      {"DELETE", "/v1/profiles", false, delete_profiles},
+      {"POST", "/v1/profiles/pulls", false, post_profile_pulls},
+      {"POST", "/v1/profiles/pushes", false, post_profile_pushes},
+  };
+  return routes_of(engine, kTable);
+}
+
+}  // namespace dedup

@@ -1,0 +1,424 @@
+#include "trace/recordings.h"
+
+#include <poll.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "trace/image_view.h"
+
+namespace dedup {
+namespace {
+
+constexpr std::chrono::milliseconds kLookInterval{500};
+constexpr std::chrono::milliseconds kEntrypointWaits[] = {
+    std::chrono::milliseconds(20), std::chrono::milliseconds(80), std::chrono::milliseconds(300)};
+constexpr uint64_t kMaxPrepareNs = 600'000'000'000;  // what is older belongs to an earlier start
+constexpr size_t kMaxKnownImages = 4096;
+
+uint64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t most_touched_device(const Recording& recording, const std::set<uint32_t>& devices) {
+  std::map<uint32_t, uint64_t> bytes;
+  for (const PageRun& run : recording.touched) {
+    if (devices.contains(run.device)) bytes[run.device] += run.range.length;
+  }
+  const auto most = std::ranges::max_element(bytes, {}, [](const auto& one) { return one.second; });
+  return most == bytes.end() ? 0 : most->first;
+}
+
+}  // namespace
+
+// One container while it is recorded.
+struct Recordings::Run {
+  CgroupId cgroup = 0;
+  std::string directory;  // of the cgroup; empty: it was gone already
+  std::string container;
+  uint32_t device = 0;  // of the image's mount; 0: an operator's, whatever it reads most
+  Digest image;         // key; zero while the device is not known
+  pid_t pid = 0;
+  uint64_t start_ns = 0;
+  uint64_t started_s = 0;
+  std::vector<std::string> entrypoint;
+  uint64_t touched_pages = 0;
+  uint64_t changed_ns = 0;  // when touched_pages grew last
+  bool finishing = false;
+  OneShot<Result<std::string>> done;
+
+  explicit Run(Ring& ring) : done(ring) {}
+};
+
+// A reader of a recorded mount, after a look at /proc.
+struct Recordings::Found {
+  FirstRead read;
+  std::string directory;
+  bool container = false;
+  uint64_t start_ns = 0;
+};
+
+Recordings::Recordings(Ring& ring, Workers& workers, Log& log, Pool& pool, TraceFiles& files,
+                       RecordingOptions options)
+    : x_ring(ring),
+      x_workers(workers),
+      x_log(log),
+      x_pool(pool),
+      x_files(files),
+      x_options(options),
+      x_gate(ring, 1) {}
+
+Task<void> Recordings::open() {
+  auto recorder = co_await x_workers.run(Priority::kBackground, [] { return Recorder::open(); });
+  if (!recorder.ok()) {
+    x_unusable = recorder.error().to_string();
+    x_log.info("container starts are not recorded", {{"reason", x_unusable}});
+    co_return;
+  }
+  if (x_stop.cancelled()) co_return;
+  x_unusable.clear();
+  x_recorder = std::move(*recorder);
+  x_watch = x_ring.watch(x_recorder->first_reads_fd(), POLLIN,
+                         [this](short) { x_tasks.spawn(take_first_reads()); });
+  for (const auto& [key, mount] : x_mounts) x_tasks.spawn(consider(key));
+}
+
+void Recordings::stop() {
+  x_stop.cancel();
+  x_watch.reset();
+}
+
+Task<void> Recordings::close() {
+  co_await x_tasks.join();
+}
+
+void Recordings::preparing(const TracedImage& image) {
+  if (x_known.size() >= kMaxKnownImages) x_known.clear();
+  x_known[image.key] = image;
+  const uint64_t now_ns = monotonic_ns();
+  uint64_t& since_ns = x_prepared_ns[image.key];
+  if (now_ns - since_ns > kMaxPrepareNs) since_ns = now_ns;
+}
+
+void Recordings::mounted(std::vector<Digest> layers, Whiteouts whiteouts, std::string mountpoint) {
+  const MountKey key{image_key(layers), whiteouts};
+  const auto known = x_known.find(key.first);
+  TracedImage image = known != x_known.end()
+                          ? known->second
+                          : TracedImage{key.first, "", std::nullopt, std::move(layers)};
+  x_mounts[key] = Mount{std::move(image), whiteouts, std::move(mountpoint)};
+  x_tasks.spawn(consider(key));
+}
+
+// The device number may come back as another file system's.
+void Recordings::unmounted(const std::vector<Digest>& layers, Whiteouts whiteouts) {
+  const auto found = x_mounts.find({image_key(layers), whiteouts});
+  if (found == x_mounts.end()) return;
+  if (found->second.device != 0) x_recorder->forget_mount(found->second.device);
+  x_mounts.erase(found);
+}
+
+size_t Recordings::running(const Digest& key) const {
+  return static_cast<size_t>(
+      std::ranges::count_if(x_runs, [&key](const RunPtr& run) { return run->image == key; }));
+}
+
+const Recordings::Mount* Recordings::mount_of(uint32_t device) const {
+  for (const auto& [key, mount] : x_mounts) {
+    if (mount.device == device && device != 0) return &mount;
+  }
+  return nullptr;
+}
+
+// Records the mount, or ends that, as many starts as are wanted of it.
+Task<void> Recordings::consider(MountKey key) {
+  const auto gate = co_await x_gate.acquire(1, Priority::kPrefetch, x_stop.token());
+  if (!gate.held() || x_recorder == nullptr || !x_mounts.contains(key)) co_return;
+  size_t starts = 0;
+  std::optional<TracedImage> written;
+  co_await x_workers.run(Priority::kPrefetch, [&] {
+    starts = x_files.starts(key.first);
+    written = x_files.image(key.first);
+  });
+  const auto found = x_mounts.find(key);
+  if (found == x_mounts.end()) co_return;
+  Mount& mount = found->second;
+  if (mount.image.ref.empty() && written) mount.image = std::move(*written);
+  const bool every =
+      x_wanted.contains(key.first) || starts + running(key.first) < x_options.automatic_starts;
+  const bool named =
+      std::ranges::any_of(x_runs, [](const RunPtr& run) { return run->device == 0; });
+  if (!every && !named) {
+    if (mount.device == 0 || running(key.first) > 0) co_return;
+    x_recorder->forget_mount(std::exchange(mount.device, 0));
+    co_return;
+  }
+  auto device =
+      x_recorder->record_mount(mount.mountpoint, every ? CgroupScope::kEvery : CgroupScope::kNamed);
+  if (device.ok())
+    mount.device = *device;
+  else
+    x_log.warn("a mount is not recorded", {{"error", device.error()}});
+}
+
+Task<void> Recordings::take_first_reads() {
+  const auto gate = co_await x_gate.acquire(1, Priority::kOnDemand, x_stop.token());
+  if (!gate.held()) co_return;
+  std::vector<Found> found;
+  co_await x_workers.run(Priority::kOnDemand, [&] {
+    for (const FirstRead& read : x_recorder->take_first_reads()) {
+      auto directory = cgroup_directory(read.cgroup, node_hierarchy());
+      Found one{read, directory.ok() ? *directory : "", false, read.first_ns};
+      const auto root = hierarchy_root(node_hierarchy());
+      one.container = dweller(read.pid) != Dweller::kHost && (!root.ok() || one.directory != *root);
+      if (const uint64_t start_ns = process_start_ns(read.pid); start_ns != 0)
+        one.start_ns = std::min(start_ns, read.first_ns);
+      const auto noted = one.container ? Result<void>() : x_recorder->ignore_cgroup(read.cgroup);
+      if (one.container && !one.directory.empty()) {
+        // From now on its own cgroups count as it.
+        const auto recorded = x_recorder->record_cgroup(one.directory);
+        static_cast<void>(recorded);
+      }
+      if (!noted.ok()) x_log.warn("a reader cannot be ignored", {{"error", noted.error()}});
+      found.push_back(std::move(one));
+    }
+  });
+  for (Found& one : found) {
+    const Mount* mount = mount_of(one.read.device);
+    const bool known = std::ranges::any_of(x_runs, [&one](const RunPtr& run) {
+      return run->cgroup == one.read.cgroup && (run->device == 0 || run->device == one.read.device);
+    });
+    if (!one.container || mount == nullptr || known) continue;
+    auto run = std::make_shared<Run>(x_ring);
+    run->cgroup = one.read.cgroup;
+    run->container = container_id(one.directory);
+    run->directory = std::move(one.directory);
+    run->device = one.read.device;
+    run->image = mount->image.key;
+    run->pid = one.read.pid;
+    run->start_ns = one.start_ns;
+    begin(std::move(run));
+  }
+}
+
+void Recordings::begin(RunPtr run) {
+  run->started_s = static_cast<uint64_t>(::time(nullptr));
+  run->changed_ns = monotonic_ns();
+  x_log.debug("recording a container", {{"container", run->container}});
+  x_runs.push_back(run);
+  x_tasks.spawn(learn_entrypoint(std::move(run)));
+  if (!std::exchange(x_watching, true)) x_tasks.spawn(watch_runs());
+}
+
+Task<void> Recordings::learn_entrypoint(RunPtr run) {
+  for (const auto wait : kEntrypointWaits) {
+    if (run->pid == 0 || run->finishing || co_await x_ring.sleep(wait, x_stop.token()) != 0)
+      co_return;
+    run->entrypoint =
+        co_await x_workers.run(Priority::kPrefetch, [&] { return entrypoint_of(run->pid); });
+    if (!run->entrypoint.empty()) co_return;
+  }
+}
+
+Task<void> Recordings::watch_runs() {
+  while (!x_runs.empty() && co_await x_ring.sleep(kLookInterval, x_stop.token()) == 0) {
+    const std::vector<RunPtr> runs = x_runs;
+    std::vector<bool> alive(runs.size());
+    Result<std::map<CgroupId, uint64_t>> pages = std::map<CgroupId, uint64_t>();
+    {
+      const auto gate = co_await x_gate.acquire(1, Priority::kPrefetch, x_stop.token());
+      if (!gate.held()) break;
+      co_await x_workers.run(Priority::kPrefetch, [&] {
+        pages = x_recorder->touched_pages();
+        for (size_t i = 0; i < runs.size(); ++i) alive[i] = has_processes(runs[i]->directory);
+      });
+    }
+    if (!pages.ok()) x_log.warn("recordings cannot be read", {{"error", pages.error()}});
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const uint64_t touched = pages.ok() ? (*pages)[runs[i]->cgroup] : 0;
+      if (!runs[i]->finishing && ended(*runs[i], touched, alive[i])) x_tasks.spawn(finish(runs[i]));
+    }
+  }
+  x_watching = false;
+}
+
+bool Recordings::ended(Run& run, uint64_t touched_pages, bool alive) const {
+  const uint64_t now_ns = monotonic_ns();
+  const auto for_ns = [now_ns](uint64_t since_ns) {
+    return std::chrono::nanoseconds(now_ns - since_ns);
+  };
+  if (touched_pages > run.touched_pages) run.changed_ns = now_ns;
+  run.touched_pages = touched_pages;
+  if (!alive) return true;
+  if (run.device == 0) return false;  // its operator ends it
+  if (x_wanted.contains(run.image)) return false;
+  return for_ns(run.start_ns) > x_options.max_time || for_ns(run.changed_ns) > x_options.quiet_time;
+}
+
+Task<void> Recordings::finish(RunPtr run) {
+  run->finishing = true;
+  auto outcome = co_await write(run);
+  std::erase(x_runs, run);
+  if (outcome.ok()) {
+    x_log.info("recorded a start", {{"container", run->container}, {"file", *outcome}});
+  } else if (outcome.error().code != Errc::kNotFound) {
+    x_log.warn("a start is not recorded",
+               {{"container", run->container}, {"error", outcome.error()}});
+  }
+  run->done.set(std::move(outcome));
+  co_await consider_all();
+}
+
+// The cgroup is free for a new recording afterwards.
+Task<Result<Recording>> Recordings::take_recording(RunPtr run) {
+  const auto gate = co_await x_gate.acquire(1, Priority::kPrefetch, x_stop.token());
+  if (!gate.held()) co_return make_error(Errc::kCancelled, "the daemon is stopping");
+  const bool shared = std::ranges::any_of(
+      x_runs, [&run](const RunPtr& other) { return other != run && other->cgroup == run->cgroup; });
+  const uint64_t dropped = x_counts.dropped;
+  auto recording = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<Recording> {
+    TRY(seen, x_recorder->recording(run->cgroup));
+    if (!shared) TRY(x_recorder->forget_cgroup(run->cgroup));
+    TRY(counts, x_recorder->counts());
+    x_counts = counts;
+    return seen;
+  });
+  if (x_counts.dropped > dropped)
+    x_log.warn("touches were lost: too many files are read at once",
+               {{"dropped", x_counts.dropped - dropped}});
+  co_return recording;
+}
+
+Task<Result<std::string>> Recordings::write(RunPtr run) {
+  CO_TRY(recording, co_await take_recording(run));
+  if (run->device == 0) {
+    std::set<uint32_t> devices;
+    for (const auto& [key, mount] : x_mounts) devices.insert(mount.device);
+    run->device = static_cast<uint32_t>(most_touched_device(recording, devices));
+  }
+  const Mount* mounted = mount_of(run->device);
+  if (mounted == nullptr)
+    co_return make_error(Errc::kNotFound, "container " + run->container + " read no image");
+  const Mount mount = *mounted;  // it may go meanwhile
+  std::map<SegmentId, uint64_t> segment_bytes{{kZeroSegment, kZeroSegmentBytes}};
+  for (const auto& segment : x_pool.segments())
+    segment_bytes.emplace(segment->id(), segment->header().data_bytes);
+  CO_TRY(view, co_await x_workers.run(Priority::kPrefetch, [&] {
+    return ImageView::load(x_pool.options().directory, mount.image.layers, mount.whiteouts,
+                           segment_bytes);
+  }));
+  uint64_t prepared_ns = run->start_ns;
+  const auto prepared = x_prepared_ns.find(mount.image.key);
+  if (prepared != x_prepared_ns.end() && prepared->second < run->start_ns &&
+      run->start_ns - prepared->second < kMaxPrepareNs)
+    prepared_ns = prepared->second;
+  if (prepared != x_prepared_ns.end()) x_prepared_ns.erase(prepared);
+  const auto fetched = x_fetch_log.since(prepared_ns, view.segments());
+  co_return co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::string> {
+    Profile profile =
+        profile_of(recording, x_recorder->sight(), run->device, view.files(), run->start_ns);
+    if (profile.entries.empty())
+      return make_error(Errc::kNotFound, "container " + run->container + " read no file");
+    profile.image = mount.image.manifest;
+    profile.entrypoint = run->entrypoint;
+    profile.container = run->container;
+    profile.started_s = run->started_s;
+    profile.prepared_us = (run->start_ns - prepared_ns) / 1000;
+    profile.fetches = view.fetches_of(fetched, prepared_ns);
+    return x_files.add_start(mount.image, profile);
+  });
+}
+
+void Recordings::start_image(const TracedImage& image) {
+  x_wanted[image.key] = image;
+  for (const auto& [key, mount] : x_mounts) {
+    if (key.first == image.key) x_tasks.spawn(consider(key));
+  }
+}
+
+Task<Result<std::vector<std::string>>> Recordings::stop_image(Digest key) {
+  if (x_wanted.erase(key) == 0 && running(key) == 0)
+    co_return make_error(Errc::kNotFound, "this image is not being recorded");
+  std::vector<RunPtr> runs;
+  for (const RunPtr& run : x_runs) {
+    if (run->image == key) runs.push_back(run);
+  }
+  co_return co_await finish_those(std::move(runs));
+}
+
+Task<Result<std::string>> Recordings::start_container(std::string id) {
+  if (x_recorder == nullptr) co_return make_error(Errc::kUnsupported, x_unusable);
+  auto run = std::make_shared<Run>(x_ring);
+  {
+    const auto gate = co_await x_gate.acquire(1, Priority::kOnDemand, x_stop.token());
+    if (!gate.held()) co_return make_error(Errc::kCancelled, "the daemon is stopping");
+    CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<void> {
+      TRY(directory, find_container(id, node_hierarchy()));
+      TRY(cgroup, x_recorder->record_cgroup(directory));
+      run->cgroup = cgroup;
+      run->container = container_id(directory);
+      run->directory = std::move(directory);
+      return {};
+    }));
+  }
+  const bool known = std::ranges::any_of(
+      x_runs, [&run](const RunPtr& other) { return other->cgroup == run->cgroup; });
+  if (known) co_return make_error(Errc::kExists, run->container + " is being recorded already");
+  run->start_ns = monotonic_ns();
+  begin(run);
+  co_await consider_all();
+  co_return run->container;
+}
+
+Task<void> Recordings::consider_all() {
+  std::vector<MountKey> mounts;
+  for (const auto& [key, mount] : x_mounts) mounts.push_back(key);
+  for (const MountKey& key : mounts) co_await consider(key);
+}
+
+Task<Result<std::vector<std::string>>> Recordings::stop_container(std::string id) {
+  std::vector<RunPtr> runs;
+  for (const RunPtr& run : x_runs) {
+    if (run->container.starts_with(id)) runs.push_back(run);
+  }
+  if (runs.empty()) co_return make_error(Errc::kNotFound, "container " + id + " is not recorded");
+  co_return co_await finish_those(std::move(runs));
+}
+
+Task<Result<std::vector<std::string>>> Recordings::finish_those(std::vector<RunPtr> runs) {
+  std::vector<std::string> written;
+  for (const RunPtr& run : runs) {
+    if (!run->finishing) x_tasks.spawn(finish(run));
+    const Result<std::string>& outcome = co_await run->done.wait();
+    if (outcome.ok()) {
+      written.push_back(*outcome);
+    } else if (outcome.error().code != Errc::kNotFound) {
+      co_return outcome.error();
+    }
+  }
+  co_return written;
+}
+
+std::vector<RecordingStatus> Recordings::active() const {
+  std::vector<RecordingStatus> all;
+  for (const RunPtr& run : x_runs) {
+    const Mount* mount = mount_of(run->device);
+    all.push_back({run->container, mount == nullptr ? "" : mount->image.ref,
+                   (monotonic_ns() - run->start_ns) / 1'000'000, run->touched_pages * kPageBytes});
+  }
+  return all;
+}
+
+std::vector<TracedImage> Recordings::wanted() const {
+  std::vector<TracedImage> all;
+  for (const auto& [key, image] : x_wanted) all.push_back(image);
+  return all;
+}
+
+std::vector<std::string> Recordings::missing_tracepoints() const {
+  return x_recorder == nullptr ? std::vector<std::string>() : x_recorder->missing_tracepoints();
+}
+
+}  // namespace dedup

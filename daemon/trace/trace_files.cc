@@ -1,0 +1,242 @@
+#include "trace/trace_files.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "pool/files.h"
+#include "trace/profile_file.h"
+#include "trace/profile_order.h"
+
+namespace dedup {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kStartPrefix = "start-";
+constexpr std::string_view kSuffix = ".profile";
+constexpr const char* kPulledName = "registry.profile";
+constexpr const char* kListName = "list.profile";
+constexpr const char* kImageName = "image.json";
+constexpr uint64_t kMaxImageBytes = 256u << 10;
+constexpr size_t kMaxNameBytes = 80;
+
+std::string printable_part(const std::string& container) {
+  std::string name = container.substr(0, kMaxNameBytes);
+  for (char& c : name) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       c == '-' || c == '_' || c == '.';
+    if (!plain) c = '_';
+  }
+  return name;
+}
+
+// Sorts as time does.
+std::string start_name(const Profile& start) {
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
+  std::string digits = std::to_string(now);
+  digits.insert(0, digits.size() < 15 ? 15 - digits.size() : 0, '0');
+  const std::string container = printable_part(start.container);
+  return std::string(kStartPrefix) + digits + (container.empty() ? "" : "-" + container) +
+         std::string(kSuffix);
+}
+
+bool is_start(const std::string& name) {
+  return name.starts_with(kStartPrefix) && name.ends_with(kSuffix);
+}
+
+std::vector<fs::path> entries_of(const std::string& directory) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    paths.push_back(it->path());
+  std::ranges::sort(paths, std::greater<>());
+  return paths;
+}
+
+nlohmann::json to_json(const TracedImage& image) {
+  nlohmann::json object{{"ref", image.ref}, {"layers", nlohmann::json::array()}};
+  if (image.manifest) object["manifest"] = image.manifest->to_string();
+  for (const Digest& layer : image.layers) object["layers"].push_back(layer.to_string());
+  return object;
+}
+
+Result<TracedImage> read_image(const std::string& path) {
+  TRY(bytes, read_file(path, kMaxImageBytes));
+  const auto object = nlohmann::json::parse(as_text(bytes), nullptr, false);
+  const Error broken = make_error(Errc::kInvalid, path + " is not a description of an image");
+  if (!object.is_object() || !object.contains("layers") || !object["layers"].is_array())
+    return broken;
+  TracedImage image;
+  const auto text = [&object](const char* key) {
+    return object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
+  };
+  image.ref = text("ref");
+  if (const auto manifest = Digest::parse(text("manifest")); manifest.ok())
+    image.manifest = *manifest;
+  for (const auto& layer : object["layers"]) {
+    const auto digest = Digest::parse(layer.is_string() ? layer.get<std::string>() : "");
+    if (!digest.ok()) return broken;
+    image.layers.push_back(*digest);
+  }
+  image.key = image_key(image.layers);
+  return image;
+}
+
+}  // namespace
+
+Digest image_key(const std::vector<Digest>& layers) {
+  Sha256 hash;
+  hash.update(as_bytes("image\n"));
+  for (const Digest& layer : layers) hash.update(layer.bytes);
+  return hash.finish();
+}
+
+std::string TraceFiles::directory_of(const Digest& key) const {
+  return x_directory + "/" + key.hex().substr(0, 32);
+}
+
+Result<std::string> TraceFiles::add_start(const TracedImage& image, const Profile& start) {
+  TRY(path, put(image, start, start_name(start)));
+  drop_old_starts(image.key);
+  return path;
+}
+
+Result<std::string> TraceFiles::put_pulled(const TracedImage& image, const Profile& profile) {
+  return put(image, profile, kPulledName);
+}
+
+Result<std::string> TraceFiles::put_list(const TracedImage& image, const Profile& profile) {
+  return put(image, profile, kListName);
+}
+
+Result<std::string> TraceFiles::put(const TracedImage& image, const Profile& profile,
+                                    const std::string& name) {
+  const std::string directory = directory_of(image.key);
+  TRY(file, write_profile(profile));
+  TRY(make_directories(directory));
+  const std::string description = to_json(image).dump() + "\n";
+  TRY(write_file_durably(directory + "/" + kImageName, as_bytes(description)));
+  TRY(write_file_durably(directory + "/" + name, file));
+  drop_old_images();
+  return directory + "/" + name;
+}
+
+void TraceFiles::drop_old_starts(const Digest& key) const {
+  size_t kept = 0;
+  for (const fs::path& path : entries_of(directory_of(key))) {
+    std::error_code error;
+    if (is_start(path.filename()) && ++kept > x_limits.max_starts) fs::remove(path, error);
+  }
+}
+
+void TraceFiles::drop_old_images() const {
+  std::vector<std::pair<fs::file_time_type, fs::path>> images;
+  for (const fs::path& path : entries_of(x_directory)) {
+    std::error_code error;
+    images.emplace_back(fs::last_write_time(path, error), path);
+  }
+  std::ranges::sort(images, std::greater<>());
+  for (size_t i = x_limits.max_images; i < images.size(); ++i) {
+    std::error_code error;
+    fs::remove_all(images[i].second, error);
+  }
+}
+
+size_t TraceFiles::starts(const Digest& key) const {
+  size_t count = 0;
+  for (const fs::path& path : entries_of(directory_of(key)))
+    count += is_start(path.filename()) ? 1 : 0;
+  return count;
+}
+
+std::vector<TraceFile> TraceFiles::files(const Digest& key) const {
+  std::vector<TraceFile> files;
+  for (const fs::path& path : entries_of(directory_of(key))) {
+    std::error_code error;
+    if (path.extension() == kSuffix) files.push_back({path, fs::file_size(path, error)});
+  }
+  return files;
+}
+
+std::optional<TracedImage> TraceFiles::image(const Digest& key) const {
+  auto image = read_image(directory_of(key) + "/" + kImageName);
+  if (!image.ok() || image->key != key) return std::nullopt;
+  return std::move(*image);
+}
+
+std::vector<TracedImage> TraceFiles::list() const {
+  std::vector<TracedImage> images;
+  for (const fs::path& path : entries_of(x_directory)) {
+    auto image = read_image(path / kImageName);
+    if (image.ok()) images.push_back(std::move(*image));
+  }
+  return images;
+}
+
+std::optional<Profile> TraceFiles::usable(const std::string& path, const TracedImage& image) const {
+  const auto file = read_file(path, ProfileLimits{}.max_file_bytes);
+  if (!file.ok() && file.error().code == Errc::kNotFound) return std::nullopt;
+  auto profile = file.ok() ? read_profile(*file) : Result<Profile>(file.error());
+  if (!profile.ok()) {
+    x_log.warn("a profile is not usable", {{"file", path}, {"error", profile.error()}});
+    return std::nullopt;
+  }
+  for (const Digest& layer : profile->layers) {
+    if (std::ranges::find(image.layers, layer) != image.layers.end()) continue;
+    x_log.warn("a profile is of another image",
+               {{"file", path}, {"image", image.ref}, {"layer", layer.to_string()}});
+    return std::nullopt;
+  }
+  return std::move(*profile);
+}
+
+std::vector<Profile> TraceFiles::read_starts(const TracedImage& image) const {
+  std::vector<Profile> starts;
+  for (const fs::path& path : entries_of(directory_of(image.key))) {
+    if (!is_start(path.filename())) continue;
+    if (auto start = usable(path, image)) starts.push_back(std::move(*start));
+  }
+  return starts;
+}
+
+Result<Profile> TraceFiles::merged_starts(const TracedImage& image) const {
+  using Kind = std::pair<ProfileSource, std::vector<std::string>>;
+  std::map<Kind, std::vector<Profile>> groups;
+  std::vector<Kind> newest;  // first seen first: starts come newest first
+  for (Profile& start : read_starts(image)) {
+    start.image = image.manifest;  // of the same layers, whatever it was called then
+    const Kind kind{start.source, start.entrypoint};
+    auto& group = groups[kind];
+    if (group.empty()) newest.push_back(kind);
+    group.push_back(std::move(start));
+  }
+  if (newest.empty())
+    return make_error(Errc::kNotFound, "no start of " + image.ref + " was recorded");
+  const auto largest = std::ranges::max_element(
+      newest, {}, [&groups](const Kind& kind) { return groups[kind].size(); });
+  return merge_profiles(groups[*largest]);
+}
+
+Result<Profile> TraceFiles::best(const TracedImage& image) const {
+  auto own = merged_starts(image);
+  auto pulled = usable(directory_of(image.key) + "/" + kPulledName, image);
+  if (own.ok() && (!pulled || own->runs >= pulled->runs)) return own;
+  if (pulled) return std::move(*pulled);
+  auto list = usable(directory_of(image.key) + "/" + kListName, image);
+  if (list) return std::move(*list);
+  return make_error(Errc::kNotFound, "no profile of " + image.ref);
+}
+
+Result<void> TraceFiles::remove(const Digest& key) {
+  std::error_code error;
+  if (fs::remove_all(directory_of(key), error) == 0 || error)
+    return make_error(Errc::kNotFound, "nothing was recorded of this image");
+  return {};
+}
+
+}  // namespace dedup

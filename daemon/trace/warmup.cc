@@ -1,0 +1,160 @@
+#include "trace/warmup.h"
+
+#include <algorithm>
+
+#include "pool/layer_commit.h"
+#include "trace/profile_file.h"
+#include "trace/profile_registry.h"
+
+namespace dedup {
+namespace {
+
+constexpr std::chrono::minutes kAskAgain{10};
+constexpr size_t kMaxRemembered = 4096;
+
+template <typename Map>
+void bound(Map& map) {
+  if (map.size() >= kMaxRemembered) map.clear();
+}
+
+}  // namespace
+
+TracedImage traced_image(const ResolvedImage& image) {
+  TracedImage traced;
+  for (const Descriptor& layer : image.manifest.layers) traced.layers.push_back(layer.digest);
+  traced.key = image_key(traced.layers);
+  traced.ref = image.reference.to_string();
+  traced.manifest = image.manifest_digest;
+  return traced;
+}
+
+Warmup::Warmup(Ring& ring, Workers& workers, Log& log, Pool& pool, Locations& locations,
+               TraceFiles& files, Prefetcher& prefetcher, WarmupOptions options)
+    : x_ring(ring),
+      x_workers(workers),
+      x_log(log),
+      x_pool(pool),
+      x_locations(locations),
+      x_files(files),
+      x_prefetcher(prefetcher),
+      x_options(options) {}
+
+void Warmup::preparing(const ResolvedImage& image) {
+  TracedImage traced = traced_image(image);
+  bound(x_known);
+  x_known.insert_or_assign(traced.key, std::pair(traced, image.reference));
+  if (!x_warm.contains(traced.key)) begin(std::move(traced), image.reference);
+}
+
+void Warmup::begin(TracedImage image, Reference reference) {
+  auto& arrival = x_arrivals[image.key];
+  if (arrival != nullptr) return;
+  arrival = std::make_shared<Arrival>(x_ring);
+  x_tasks.spawn(warm(std::move(image), std::move(reference), arrival));
+}
+
+void Warmup::prepared(const ResolvedImage& image) {
+  const auto found = x_arrivals.find(traced_image(image).key);
+  if (found == x_arrivals.end() || found->second->layers_are_there.ready()) return;
+  found->second->layers_are_there.set(true);
+}
+
+void Warmup::landmark(const LayerRecord& layer, ByteRange blob) {
+  bound(x_landmarks);
+  const auto segment = x_pool.segment(layer.segment);
+  if (segment != nullptr) x_landmarks[layer.digest] = {segment, blob};
+}
+
+void Warmup::mounted(const std::vector<Digest>& layers) {
+  const Digest key = image_key(layers);
+  const auto known = x_known.find(key);
+  if (known == x_known.end()) return;
+  if (!x_warm.contains(key)) begin(known->second.first, known->second.second);
+  const auto arrival = x_arrivals.find(key);
+  if (arrival != x_arrivals.end() && !arrival->second->layers_are_there.ready())
+    arrival->second->layers_are_there.set(true);
+}
+
+void Warmup::unmounted(const std::vector<Digest>& layers) {
+  const Digest key = image_key(layers);
+  x_prefetcher.drop(key);
+  x_warm.erase(key);
+}
+
+Task<void> Warmup::warm(TracedImage image, Reference reference, std::shared_ptr<Arrival> arrival) {
+  auto profile = co_await find_profile(image, reference);
+  co_await arrival->layers_are_there.wait();
+  co_await prefetch(image, std::move(profile));
+  x_arrivals.erase(image.key);
+  bound(x_warm);
+  x_warm.insert(image.key);
+}
+
+Task<Result<Profile>> Warmup::find_profile(const TracedImage& image, const Reference& reference) {
+  auto profile = co_await x_workers.run(Priority::kOnDemand, [&] { return x_files.best(image); });
+  if (profile.ok() || !x_options.from_registry || !image.manifest) co_return profile;
+  const auto asked = x_without_profile.find(*image.manifest);
+  const auto now = std::chrono::steady_clock::now();
+  if (asked != x_without_profile.end() && now - asked->second < kAskAgain) co_return profile;
+  const auto pulled = co_await pull(image, reference);
+  if (!pulled.ok()) {
+    bound(x_without_profile);
+    x_without_profile[*image.manifest] = now;
+    // A registry that has none, or knows no referrers, is how most are.
+    const Errc code = pulled.error().code;
+    if (code != Errc::kNotFound && code != Errc::kUnsupported)
+      x_log.warn("the profile of an image is not used",
+                 {{"image", image.ref}, {"error", pulled.error()}});
+    co_return profile;
+  }
+  co_return co_await x_workers.run(Priority::kOnDemand, [&] { return x_files.best(image); });
+}
+
+Task<Result<std::string>> Warmup::pull(TracedImage image, Reference reference) {
+  CO_TRY(profile, co_await pull_profile(x_workers, x_log, x_locations.source(reference), image));
+  co_return co_await x_workers.run(Priority::kPrefetch,
+                                   [&] { return x_files.put_pulled(image, profile); });
+}
+
+std::vector<Warmup::Landmark> Warmup::landmarks_of(const TracedImage& image) const {
+  std::vector<Landmark> landmarks;
+  for (const Digest& layer : image.layers) {
+    const auto found = x_landmarks.find(layer);
+    if (found != x_landmarks.end()) landmarks.push_back(found->second);
+  }
+  return landmarks;
+}
+
+Task<void> Warmup::prefetch(TracedImage image, Result<Profile> profile) {
+  std::vector<PrefetchRange> wanted;
+  std::vector<PrefetchRange> rest;
+  const auto landmarks = landmarks_of(image);
+  const auto ready = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<void> {
+    std::vector<NamedLayer> layers;
+    for (const Digest& digest : image.layers) {
+      TRY(placed, load_layer_index(x_pool.options().directory, digest));
+      layers.push_back({digest, std::move(placed)});
+    }
+    if (profile.ok()) wanted = profile_ranges(*profile, layers, x_options.max_ranges);
+    for (size_t i = 0; !profile.ok() && i < landmarks.size(); ++i) {
+      const auto before = before_landmark(*landmarks[i].segment, landmarks[i].blob);
+      wanted.insert(wanted.end(), before.begin(), before.end());
+    }
+    if (x_options.fill) rest = all_ranges(layers);
+    return {};
+  });
+  // A layer that failed to come is reported by who asked for it.
+  if (!ready.ok()) co_return;
+  const std::string what = profile.ok() ? "profile of " : "landmarks of ";
+  x_prefetcher.add({what + image.ref, image.key, std::move(wanted)});
+  x_prefetcher.add({"rest of " + image.ref, image.key, std::move(rest), Priority::kBackground});
+}
+
+Task<void> Warmup::close() {
+  for (const auto& [key, arrival] : x_arrivals) {
+    if (!arrival->layers_are_there.ready()) arrival->layers_are_there.set(true);
+  }
+  co_await x_tasks.join();
+}
+
+}  // namespace dedup
