@@ -8,7 +8,8 @@
 #     --quick   two small images that the tests build anyway, two rounds
 #     BUILD     build folder (build/release)
 # Modes:
-#   lazy        what the container asks for is fetched
+#   lazy        nothing is fetched but what the container asks for
+#   profile     starts of the image were recorded before, and what they touched is fetched from the moment of the pull
 # Columns: pull_s, run_s (from the end of the pull to the first line), total_s their sum; warm_s a second run on the same node;
 # floor_s 4 round trips, the bytes at full bandwidth, and warm_s; medians and one 95th percentile. cpu_s is dedupd's, until the
 # first line. LAB_KEEP=1 keeps all logs, of the link, too; timeline.py says from it where the time went.
@@ -28,10 +29,12 @@ link_start() {
   LINK_ADDRESS=$(sed -n 's/^listening on //p' "$LAB/log/link.log")
 }
 
-# run_until_ready IMAGE ID: runs the image's own command until its first line of output, which must be `ready`.
+pull() { ctr-remote images rpull --plain-http --snapshotter dedup "$1" >>"$LAB/log/pull.log" 2>&1 || die "pull failed: $(tail -n 3 "$LAB/log/pull.log")"; }
+
+# run_until_ready REF ID: runs the image's own command until its first line of output, which must be `ready`.
 run_until_ready() {
   local line pid
-  exec 3< <(exec ctr run --rm --snapshotter dedup "$LINK_ADDRESS/$1:lazy" "$2" 2>>"$LAB/log/run.log" </dev/null)
+  exec 3< <(exec ctr run --rm --snapshotter dedup "$1" "$2" 2>>"$LAB/log/run.log" </dev/null)
   pid=$!
   read -r line <&3 || die "no output from $1: $(tail -n 3 "$LAB/log/run.log")"
   [[ $line == ready* ]] || die "$1 printed: $line"
@@ -51,17 +54,17 @@ dedupd_cpu() {
 
 # cold_start IMAGE MODE: one sample.
 cold_start() {
-  local image=$1 mode=$2 ref=$LINK_ADDRESS/$1:lazy t0 t1 pull_s run_s warm_s cpu_before cpu_s bytes requests
+  local image=$1 mode=$2 ref=$LINK_ADDRESS/$1:lazy t0 t1 mark pull_s run_s warm_s cpu_before cpu_s bytes requests
   lab_cold dedup "$(mode_config "$mode" "$image")"
   [ "$(ctr content ls -q | wc -l) $(dedupd_number .fetch.bytes)" = "0 0" ] || die "the node is not cold"
   mark=$(registry_mark)
   cpu_before=$(dedupd_cpu)
 
   t0=$EPOCHREALTIME
-  ctr-remote images rpull --plain-http --snapshotter dedup "$ref" >>"$LAB/log/pull.log" 2>&1 || die "pull failed: $(tail -n 3 "$LAB/log/pull.log")"
+  pull "$ref"
   pull_s=$(seconds_since "$t0")
   t1=$EPOCHREALTIME
-  run_until_ready "$image" cold
+  run_until_ready "$ref" cold
   run_s=$(seconds_since "$t1")
   cpu_s=$(dedupd_cpu)
   bytes=$(registry_bytes "$mark")
@@ -69,7 +72,7 @@ cold_start() {
   run_end
 
   t1=$EPOCHREALTIME
-  run_until_ready "$image" warm
+  run_until_ready "$ref" warm
   warm_s=$(seconds_since "$t1")
   run_end
   jq -nc --arg image "$image" --arg mode "$mode" --arg began "$t0" --arg door "$(dedupd_number .door)" \
@@ -103,7 +106,7 @@ lab_open
 registry_start
 link_start
 for layout in "${layouts[@]}"; do image_push "$layout/estargz" "$REGISTRY/$(basename "${layout%-*}"):lazy"; done
-modes_prepare
+modes_prepare "${images[@]}"
 for ((round = 1; round <= RUNS; ++round)); do
   for image in "${images[@]}"; do
     for mode in $MODES; do cold_start "$image" "$mode"; done
