@@ -100,6 +100,7 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
   options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
   options.readahead_bytes = config.fetch.readahead_bytes;
+  options.readaround_bytes = config.fetch.readaround_bytes;
   options.fetch.max_reads = static_cast<unsigned>(config.fetch.max_transfers);
   options.fetch.max_bytes = config.fetch.memory_bytes;
   // A quarter of the connections stays free for blocked readers.

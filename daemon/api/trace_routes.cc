@@ -145,10 +145,7 @@ Result<json> start_json(const TraceFiles& files, const std::string& target,
     if (!ref.empty() && image.ref != ref) continue;
     const std::string path = newest_start(files, image, ref.empty() ? target : "");
     if (path.empty()) continue;
-    TRY(file, read_file(path, ProfileLimits{}.max_file_bytes));
-    TRY(profile, read_profile(file));
-    TRY(text, profile_text(profile));
-    return json{{"file", path}, {"ref", image.ref}, {"profile", std::move(text)}};
+    return json{{"file", path}, {"ref", image.ref}};
   }
   return make_error(Errc::kNotFound,
                     "no start of " + target + " was recorded: dedupctl trace list");
@@ -175,24 +172,27 @@ Task<Result<json>> get_profile(Engine& engine, ApiRequest request, ApiProgress) 
   });
 }
 
-Result<Profile> profile_for(const TracedImage& image, const std::string& text) {
-  TRY(profile, parse_profile_text(text));
+Result<Profile> profile_for(const TracedImage& image, const std::string& file) {
+  TRY(bytes, read_file(file, ProfileLimits{}.max_file_bytes));
+  auto read = read_profile(bytes);
+  if (!read.ok()) return std::move(read).error().with(file);
+  Profile& profile = *read;
   for (const Digest& layer : profile.layers) {
     if (std::ranges::find(image.layers, layer) == image.layers.end())
       return make_error(Errc::kInvalid, "the profile is of another image than " + image.ref +
                                             ": it names layer " + layer.to_string());
   }
-  return profile;
+  return read;
 }
 
 Task<Result<json>> post_profiles(Engine& engine, ApiRequest request, ApiProgress) {
   Body body(request.body);
   const std::string ref = body.text("ref");
-  const std::string text = body.text("profile");
+  const std::string file = body.text("file");
   CO_TRY(body.outcome());
   CO_TRY(image, co_await image_named(engine, ref));
   co_return co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<json> {
-    TRY(profile, profile_for(image, text));
+    TRY(profile, profile_for(image, file));
     TRY(path, engine.tracing.files().put_list(image, profile));
     return json{{"file", path}};
   });
@@ -219,12 +219,12 @@ Task<Result<json>> post_profile_pulls(Engine& engine, ApiRequest request, ApiPro
 Task<Result<json>> post_profile_pushes(Engine& engine, ApiRequest request, ApiProgress) {
   Body body(request.body);
   const std::string ref = body.text("ref");
-  const std::string text = body.optional_text("profile");
+  const std::string file = body.optional_text("file");
   CO_TRY(body.outcome());
   CO_TRY(image, co_await image_named(engine, ref));
   CO_TRY(reference, Reference::parse(image.ref));
   CO_TRY(profile, co_await engine.workers.run(Priority::kOnDemand, [&] {
-    return text.empty() ? engine.tracing.files().merged_starts(image) : profile_for(image, text);
+    return file.empty() ? engine.tracing.files().merged_starts(image) : profile_for(image, file);
   }));
   const json counts{{"runs", profile.runs}, {"entries", profile.entries.size()}};
   CO_TRY(digest, co_await push_profile(engine.workers, engine.locations.source(reference),

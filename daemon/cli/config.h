@@ -35,6 +35,7 @@ struct FetchConfig {
   uint64_t coalesce_max_bytes = 4 << 20;
   uint64_t memory_bytes = 32 << 20;
   uint64_t readahead_bytes = 32 << 20;
+  uint64_t readaround_bytes = 256 << 10;
 };
 
 struct PrefetchConfig {

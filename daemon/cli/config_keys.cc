@@ -65,6 +65,9 @@ const std::array kKeys{
     ConfigKey{"fetch.readahead_bytes",
               SizeKey{DEDUP_FIELD(uint64_t, fetch.readahead_bytes), 0, 4 * kGiB},
               "fetched ahead of a reader that goes through a large file; 0: nothing"},
+    ConfigKey{"fetch.readaround_bytes",
+              SizeKey{DEDUP_FIELD(uint64_t, fetch.readaround_bytes), 0, 64 * kMiB},
+              "of a layer's blob, fetched along with a small file that a reader waits for"},
     ConfigKey{"prefetch.enabled", FlagKey{DEDUP_FIELD(bool, prefetch.enabled)},
               "fetch what containers of an image are going to read: by its access profile, else as "
               "its maker marked it (eStargz prefetch landmark)"},

@@ -12,7 +12,7 @@
 #include "cli/help.h"
 #include "cli/manual.h"
 #include "cli/names.h"
-#include "cli/profile_commands.h"
+#include "cli/trace_commands.h"
 
 namespace dedup {
 namespace {
@@ -55,6 +55,27 @@ void add_output(CLI::App* command, std::string& file) {
       ->required();
 }
 
+void add_profile_exchange(CLI::App* profile, Arguments& a) {
+  CLI::App* to_file = add_command(*profile, a, kProfileExportHelp, [&a](const ApiClient& c) {
+    return run_profile_export(c, a.full_reference(), a.file);
+  });
+  add_reference(to_file, a);
+  add_output(to_file, a.file);
+  CLI::App* push = add_command(*profile, a, kProfilePushHelp, [&a](const ApiClient& c) {
+    return run_profile_push(c, a.full_reference(), a.file.empty() ? "" : absolute_path(a.file));
+  });
+  add_reference(push, a);
+  push->add_option("FILE", a.file, "a profile; without, what this node has recorded");
+  add_reference(
+      add_command(*profile, a, kProfilePullHelp,
+                  [&a](const ApiClient& c) { return run_profile_pull(c, a.full_reference()); }),
+      a);
+  add_reference(
+      add_command(*profile, a, kProfileRmHelp,
+                  [&a](const ApiClient& c) { return run_profile_rm(c, a.full_reference()); }),
+      a);
+}
+
 void add_profile_commands(CLI::App& app, Arguments& a) {
   CLI::App* profile = app.add_subcommand(kProfileHelp.name, kProfileHelp.summary);
   describe(*profile, kProfileHelp.summary, kProfileHelp.description, kProfileHelp.footer);
@@ -63,8 +84,9 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
               [&a](const ApiClient&) { return run_profile_show(a.file); })
       ->add_option("FILE", a.file, "a profile")
       ->required();
-  CLI::App* from_list = add_command(*profile, a, kProfileImportHelp, [&a](const ApiClient&) {
-    return run_profile_import(a.import_request);
+  CLI::App* from_list = add_command(*profile, a, kProfileImportHelp, [&a](const ApiClient& c) {
+    return a.reference.empty() ? run_profile_import(a.import_request)
+                               : run_profile_import_for(c, a.import_request, a.full_reference());
   });
   from_list->add_option("LIST", a.import_request.list, "a list of files")->required();
   from_list
@@ -77,7 +99,17 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
                    "a layer of the image; once each, bottom first")
       ->type_name("DIGEST")
       ->allow_extra_args(false);
-  add_output(from_list, a.import_request.output);
+  CLI::Option* image =
+      from_list->add_option("--image", a.reference, "give it to dedupd, for this image")
+          ->type_name("REF");
+  from_list
+      ->add_option("--output", a.import_request.output, "file to write; replaced when it exists")
+      ->type_name("FILE")
+      ->excludes(image);
+  from_list->final_callback([&a] {
+    if (a.reference.empty() && a.import_request.output.empty())
+      throw CLI::RequiredError("--output or --image");
+  });
   CLI::App* build = add_command(*profile, a, kProfileBuildHelp, [&a](const ApiClient&) {
     return run_profile_build(a.build_request);
   });
@@ -88,6 +120,34 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
       ->type_name("N")
       ->check(CLI::Range(0, 100));
   add_output(build, a.build_request.output);
+  add_profile_exchange(profile, a);
+}
+
+void add_trace_target(CLI::App* command, Arguments& a) {
+  command
+      ->add_option("TARGET", a.reference, "a container's id, or the beginning of it; or an image")
+      ->required();
+}
+
+void add_trace_commands(CLI::App& app, Arguments& a) {
+  CLI::App* trace = app.add_subcommand(kTraceHelp.name, kTraceHelp.summary);
+  describe(*trace, kTraceHelp.summary, kTraceHelp.description, kTraceHelp.footer);
+  trace->require_subcommand(1);
+  add_trace_target(
+      add_command(*trace, a, kTraceStartHelp,
+                  [&a](const ApiClient& c) { return run_trace_start(c, a.full_reference()); }),
+      a);
+  add_trace_target(
+      add_command(*trace, a, kTraceStopHelp,
+                  [&a](const ApiClient& c) { return run_trace_stop(c, a.full_reference()); }),
+      a);
+  add_command(*trace, a, kTraceListHelp, run_trace_list);
+  CLI::App* show =
+      add_command(*trace, a, kTraceShowHelp, [&a](const ApiClient& c) -> Result<CommandResult> {
+        TRY(file, find_trace(c, a.full_reference()));
+        return run_profile_show(file);
+      });
+  add_trace_target(show, a);
 }
 
 void add_commands(CLI::App& app, Arguments& a) {
@@ -116,6 +176,7 @@ void add_commands(CLI::App& app, Arguments& a) {
     return run_check(c, a.repair);
   })->add_flag("--repair", a.repair, "remove bad chunks, so that their next read fetches them");
   add_profile_commands(app, a);
+  add_trace_commands(app, a);
 }
 
 void configure(CLI::App& app, Arguments& a) {

@@ -116,9 +116,9 @@ EXAMPLES
 
 inline constexpr CommandHelp kProfileHelp{
     "profile", "work on files that hold access profiles",
-    "An access profile says what a container of an image touches when it starts, in order. These\n"
-    "commands read and write files and need no dedupd. The format is described in\n"
-    "daemon/trace/profile.md of the sources.",
+    "An access profile says what a container of an image touches when it starts, in order; dedupd\n"
+    "fetches it in that order, ahead of the container. show, import and build work on files and\n"
+    "need no dedupd. The format is described in daemon/trace/profile.md of the sources.",
     ""};
 
 inline constexpr CommandHelp kProfileShowHelp{
@@ -146,5 +146,59 @@ inline constexpr CommandHelp kProfileBuildHelp{
     "themselves count as often as they have runs.",
     R"(EXAMPLES
   dedupctl profile build run1.profile run2.profile run3.profile --output app.profile)"};
+
+inline constexpr CommandHelp kProfileExportHelp{
+    "export", "write an image's profile to a file",
+    "Writes by what REF is prefetched on this node: recorded starts merged, what was pulled, or "
+    "an\n"
+    "imported list.",
+    "EXAMPLES\n  dedupctl profile export registry.example/app:1.2 --output app.profile"};
+
+inline constexpr CommandHelp kProfilePushHelp{
+    "push", "give an image's profile to its registry",
+    "Pushes FILE, or the starts this node has recorded, merged, as an artifact that refers to the\n"
+    "image (OCI referrers; in registries without them the tag sha256-DIGEST). Nodes that pull the\n"
+    "image from then on use it. Needs the right to push. An earlier profile of the same command "
+    "is\n"
+    "replaced.",
+    "EXAMPLES\n  dedupctl profile push registry.example/app:1.2"};
+
+inline constexpr CommandHelp kProfilePullHelp{
+    "pull", "fetch an image's profile from its registry",
+    "dedupd does so by itself when an image without a profile is pulled; this fetches the newest.",
+    "EXAMPLES\n  dedupctl profile pull registry.example/app:1.2"};
+
+inline constexpr CommandHelp kProfileRmHelp{
+    "rm", "forget what was recorded of an image",
+    "Removes traces and profiles of REF from this node. Its next starts are recorded anew.",
+    "EXAMPLES\n  dedupctl profile rm registry.example/app:1.2"};
+
+inline constexpr CommandHelp kTraceHelp{
+    "trace", "record what containers read",
+    "The first starts of every image are recorded by themselves (trace.auto_starts in the\n"
+    "configuration). These commands record more, and show what there is.",
+    ""};
+
+inline constexpr CommandHelp kTraceStartHelp{
+    "start", "record a container, or every start of an image",
+    "Of a container: what it touches from now on. Of an image: every container of it that starts\n"
+    "until \"trace stop\".",
+    R"(EXAMPLES
+  dedupctl trace start 4f1b6d                        a running container
+  dedupctl trace start registry.example/app:1.2)"};
+
+inline constexpr CommandHelp kTraceStopHelp{
+    "stop", "end a recording and write it", "Prints the files that were written.",
+    "EXAMPLES\n  dedupctl trace stop registry.example/app:1.2"};
+
+inline constexpr CommandHelp kTraceListHelp{"list", "list what is being and what was recorded",
+                                            "Says also when nothing can be recorded, and why.",
+                                            "EXAMPLES\n  dedupctl trace list"};
+
+inline constexpr CommandHelp kTraceShowHelp{
+    "show", "print the newest recorded start",
+    "Prints when each range of a file was first touched, when and why it was fetched, how long\n"
+    "that held the container up, and what was fetched in vain.",
+    "EXAMPLES\n  dedupctl trace show registry.example/app:1.2"};
 
 }  // namespace dedup

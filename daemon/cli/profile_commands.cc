@@ -89,6 +89,8 @@ Result<ListKind> list_kind(const std::string& name, std::string_view text) {
   return ListKind::kSoci;
 }
 
+}  // namespace
+
 Result<CommandResult> store_profile(const Profile& profile, const std::string& output) {
   TRY(file, write_profile(profile));
   TRY(write_file_durably(output, file));
@@ -96,8 +98,6 @@ Result<CommandResult> store_profile(const Profile& profile, const std::string& o
   object["file"] = output;
   return CommandResult{std::move(object), output + ": " + profile_summary(profile) + "\n"};
 }
-
-}  // namespace
 
 Result<CommandResult> run_profile_show(const std::string& file) {
   TRY(profile, load_profile(file));

@@ -6,10 +6,14 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "trace/profile.h"
 
 namespace dedup {
 
 Result<CommandResult> run_profile_show(const std::string& file);
+
+// Writes it to `output` and says what it is.
+Result<CommandResult> store_profile(const Profile& profile, const std::string& output);
 
 struct ImportRequest {
   std::string list;

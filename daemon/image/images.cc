@@ -1,6 +1,5 @@
 #include "image/images.h"
 
-#include <algorithm>
 #include <set>
 
 #include "doors/erofs_mount.h"
@@ -53,22 +52,31 @@ void Images::end_preparing(const ResolvedImage& image) {
 
 Task<Result<ResolvedImage>> Images::look_up(std::string ref) {
   CO_TRY(reference, Reference::parse(ref));
-  co_return co_await resolve(std::move(reference), std::nullopt, std::nullopt);
+  co_return co_await resolve(std::move(reference), std::nullopt);
 }
 
-Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest,
-                                            std::optional<Digest> layer) {
+Task<Result<ResolvedImage>> Images::resolve(Reference reference, std::optional<Digest> manifest) {
   const std::string key = reference.to_string() + "@" + (manifest ? manifest->to_string() : "");
-  if (const auto known = x_resolved.find(key); known != x_resolved.end()) {
-    const bool has_layer =
-        layer && std::ranges::count(known->second.manifest.layers, *layer, &Descriptor::digest) > 0;
-    if (manifest || has_layer) co_return known->second;
-  }
+  if (const auto known = x_resolved.find(key); manifest && known != x_resolved.end())
+    co_return known->second;
   CO_TRY(image,
          co_await x_locations.source(reference).resolve(reference, manifest, Platform::host()));
   if (x_resolved.size() >= kMaxResolvedImages) x_resolved.clear();
   x_resolved.insert_or_assign(key, image);
   co_return image;
+}
+
+// containerd before 2.1 says for each layer only the name of its image. A tag may have moved since
+// it was asked last, but what a layer's digest stands for has not.
+Task<Result<ResolvedImage>> Images::resolve_for(Reference reference, std::optional<Digest> manifest,
+                                                Digest layer) {
+  const auto known = x_resolved.find(reference.to_string() + "@");
+  if (!manifest && known != x_resolved.end()) {
+    for (const Descriptor& one : known->second.manifest.layers) {
+      if (one.digest == layer) co_return known->second;
+    }
+  }
+  co_return co_await resolve(std::move(reference), manifest);
 }
 
 // From here on no removal can take the layer.
@@ -80,7 +88,7 @@ Task<Result<void>> Images::hold(std::string holder, Digest layer) {
 Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
   CO_TRY(reference, Reference::parse(ref));
   const std::string name = reference.to_string();
-  CO_TRY(image, co_await resolve(reference, std::nullopt, std::nullopt));
+  CO_TRY(image, co_await resolve(reference, std::nullopt));
   const ImageRecord record{name, image.manifest_digest, [&image] {
                              std::vector<Digest> layers;
                              for (const Descriptor& layer : image.manifest.layers)
@@ -236,7 +244,7 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
                                                   Digest layer, std::vector<Digest> layer_hint,
                                                   std::string holder) {
   CO_TRY(reference, Reference::parse(ref));
-  CO_TRY(resolved, co_await resolve(reference, manifest, layer));
+  CO_TRY(resolved, co_await resolve_for(std::move(reference), manifest, layer));
   const auto image = std::make_shared<const ResolvedImage>(std::move(resolved));
   begin_preparing(*image);
   std::optional<size_t> wanted;

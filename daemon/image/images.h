@@ -74,11 +74,9 @@ class Images {
   Task<void> recover();
 
  private:
-  // layer  whose image is wanted: without a manifest digest, the image last seen under the
-  // reference
-  //        will do if it has that layer; the tag may have moved, but not what the layer is.
-  Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> manifest,
-                                      std::optional<Digest> layer);
+  Task<Result<ResolvedImage>> resolve(Reference reference, std::optional<Digest> manifest);
+  Task<Result<ResolvedImage>> resolve_for(Reference reference, std::optional<Digest> manifest,
+                                          Digest layer);
   Task<Result<void>> hold(std::string holder, Digest layer);
   Task<Result<uint64_t>> collect_garbage();
   Task<Result<ImageSummary>> summarise(ImageRecord record);
@@ -108,7 +106,7 @@ class Images {
   Semaphore x_gate;
   TaskScope x_tasks;
   std::map<std::string, ResolvedImage>
-      x_resolved;  // by "REF@MANIFEST" or "REF@", so a pull of N layers resolves once
+      x_resolved;  // by "REF@MANIFEST", of a name alone "REF@", so a pull of N layers resolves once
 };
 
 }  // namespace dedup

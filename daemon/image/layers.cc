@@ -1,13 +1,19 @@
 #include "image/layers.h"
 
+#include <algorithm>
+
 #include "format/estargz.h"
 #include "image/import_directory.h"
 
 namespace dedup {
 namespace {
 
-// One read usually brings footer and TOC of a small layer.
-constexpr uint64_t kTailBytes = 64u << 10;
+// One read is to bring footer and table of contents: a table takes about 0.65 % of its blob.
+uint64_t tail_bytes_of(uint64_t blob_bytes) {
+  constexpr uint64_t kMinBytes = 64u << 10;
+  constexpr uint64_t kMaxBytes = 2u << 20;
+  return std::min(blob_bytes, std::clamp(blob_bytes / 128, kMinBytes, kMaxBytes));
+}
 
 std::optional<Digest> toc_digest_of(const Descriptor& layer) {
   const auto found = layer.annotations.find(std::string(kTocDigestAnnotation));
@@ -104,7 +110,7 @@ Task<Result<bool>> Layers::usable(LayerRecord record) {
 Task<Result<std::optional<LayerRecord>>> Layers::prepare_estargz(Descriptor layer, Digest diff_id,
                                                                  Digest toc_digest) {
   if (layer.size < kEstargzFooterBytes) co_return std::optional<LayerRecord>();
-  const uint64_t tail_bytes = std::min(layer.size, kTailBytes);
+  const uint64_t tail_bytes = tail_bytes_of(layer.size);
   const ByteRange tail_range{layer.size - tail_bytes, tail_bytes};
   CO_TRY(tail,
          co_await x_locations.read(layer.digest, layer.size, tail_range, Priority::kOnDemand));

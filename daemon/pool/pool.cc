@@ -69,11 +69,13 @@ class PoolImpl final : public Pool {
     const auto found = x_segments.find(id);
     if (found == x_segments.end() || found->second->complete()) return;
     const Segment& segment = *found->second;
-    const auto guess = x_readahead.touch(segment, segment.pieces_in(range));
-    if (guess.first >= guess.last || !has_space()) return;
-    const uint64_t begin = segment.piece(guess.first).offset;
-    const uint64_t end = segment.piece(guess.last - 1).range().end();
-    x_tasks.spawn(fetch_ahead(found->second, {begin, end - begin}));
+    const auto touched = segment.pieces_in(range);
+    fetch_ahead(found->second, x_readahead.touch(segment, touched));
+    for (size_t i = touched.last; i-- > touched.first && x_options.readaround_bytes != 0;) {
+      if (segment.state(i) != PieceState::kMissing) continue;
+      fetch_ahead(found->second, pieces_behind(segment, i, x_options.readaround_bytes));
+      break;
+    }
   }
 
   Task<Result<void>> ensure(SegmentId id, ByteRange range, Priority priority) override {
@@ -356,7 +358,14 @@ class PoolImpl final : public Pool {
   }
 
   // Nobody waits for it: who touches a piece that could not be had asks again, and gets the error.
-  Task<void> fetch_ahead(std::shared_ptr<Segment> segment, ByteRange range) {
+  void fetch_ahead(const std::shared_ptr<Segment>& segment, Segment::PieceSpan guess) {
+    if (guess.first >= guess.last || !has_space()) return;
+    const uint64_t begin = segment->piece(guess.first).offset;
+    const uint64_t end = segment->piece(guess.last - 1).range().end();
+    x_tasks.spawn(fetch_quietly(segment, {begin, end - begin}));
+  }
+
+  Task<void> fetch_quietly(std::shared_ptr<Segment> segment, ByteRange range) {
     const auto outcome = co_await x_fetcher.ensure(std::move(segment), range, Priority::kPrefetch);
     static_cast<void>(outcome);
   }

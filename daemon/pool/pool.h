@@ -22,7 +22,8 @@ struct PoolOptions {
   std::string directory;
   uint32_t chunk_bytes = kDefaultChunkBytes;
   FetchLimits fetch;
-  uint64_t readahead_bytes = 32ull << 20;  // see readahead.h
+  uint64_t readahead_bytes = 32ull << 20;    // see readahead.h
+  uint64_t readaround_bytes = 256ull << 10;  // see pieces_behind
   uint64_t min_free_bytes =
       256ull << 20;        // the file system keeps so much; beyond it new layers are refused
   uint64_t max_bytes = 0;  // present data beyond which new layers are refused; 0: no limit

@@ -16,6 +16,18 @@ uint64_t bytes_of(const Segment& segment, Segment::PieceSpan pieces) {
 
 }  // namespace
 
+Segment::PieceSpan pieces_behind(const Segment& segment, size_t missing, uint64_t max_bytes) {
+  Segment::PieceSpan behind{missing + 1, missing + 1};
+  const uint64_t begin = segment.piece(missing).chunk.blob_offset;
+  for (; behind.last < segment.piece_count(); ++behind.last) {
+    const Piece piece = segment.piece(behind.last);
+    if (segment.state(behind.last) != PieceState::kMissing || !piece.has_random_access()) break;
+    const uint64_t end = piece.chunk.blob_offset + piece.chunk.blob_bytes;
+    if (piece.chunk.blob_offset < begin || end - begin > max_bytes) break;
+  }
+  return behind;
+}
+
 // The run that `touched` goes on with, else the one that nobody has used for longest, begun anew.
 Readahead::Run& Readahead::run_of(Runs& runs, Segment::PieceSpan touched) {
   for (Run& run : runs) {

@@ -20,7 +20,7 @@ class PrefetcherTest : public ::testing::Test {
     rig.loop.run(prefetcher->close());
   }
   void start(unsigned workers, uint64_t max_bytes_per_s = 0) {
-    prefetcher.emplace(*rig.loop.ring, rig.log, *rig.pool,
+    prefetcher.emplace(rig.loop.ring(), rig.log, *rig.pool,
                        PrefetchOptions{workers, max_bytes_per_s});
   }
 
