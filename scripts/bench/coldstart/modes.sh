@@ -24,11 +24,15 @@ record_starts() {
   local image=$1 start
   lab_cold dedup "$(mode_config record "$image")"
   pull "$REGISTRY/$image:lazy"
+  # Held: a container is gone with its image's mount at once, one start after the other.
+  mkdir -p "$LAB/held"
+  dedupctl mount "$REGISTRY/$image:lazy" "$LAB/held" >>"$LAB/log/pull.log"
   for ((start = 1; start <= RECORDED_STARTS; ++start)); do
     run_until_ready "$REGISTRY/$image:lazy" "record-$start"
     run_end
     wait_until 20 starts_recorded "$image" "$start" || die "start $start of $image was not recorded: $(grep -E 'level=(warn|error)' "$LAB/log/dedupd.log" | tail -n 3)"
   done
+  dedupctl umount "$LAB/held" >>"$LAB/log/pull.log"
   say "$image: $(recorded_starts "$image") starts recorded"
 }
 
