@@ -26,6 +26,7 @@ struct Arguments {
   std::string reference;
   std::string target;
   std::string file;
+  std::string html;
   ImportRequest import_request;
   BuildRequest build_request;
   Action action;
@@ -55,6 +56,12 @@ void add_output(CLI::App* command, std::string& file) {
       ->required();
 }
 
+void add_page(CLI::App* command, Arguments& a) {
+  command
+      ->add_option("--html", a.html, "write a page with a picture instead; replaced when it exists")
+      ->type_name("PAGE");
+}
+
 void add_profile_exchange(CLI::App* profile, Arguments& a) {
   CLI::App* to_file = add_command(*profile, a, kProfileExportHelp, [&a](const ApiClient& c) {
     return run_profile_export(c, a.full_reference(), a.file);
@@ -80,10 +87,10 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
   CLI::App* profile = app.add_subcommand(kProfileHelp.name, kProfileHelp.summary);
   describe(*profile, kProfileHelp.summary, kProfileHelp.description, kProfileHelp.footer);
   profile->require_subcommand(1);
-  add_command(*profile, a, kProfileShowHelp,
-              [&a](const ApiClient&) { return run_profile_show(a.file); })
-      ->add_option("FILE", a.file, "a profile")
-      ->required();
+  CLI::App* show = add_command(*profile, a, kProfileShowHelp,
+                               [&a](const ApiClient&) { return run_profile_show(a.file, a.html); });
+  show->add_option("FILE", a.file, "a profile")->required();
+  add_page(show, a);
   CLI::App* from_list = add_command(*profile, a, kProfileImportHelp, [&a](const ApiClient& c) {
     return a.reference.empty() ? run_profile_import(a.import_request)
                                : run_profile_import_for(c, a.import_request, a.full_reference());
@@ -106,7 +113,7 @@ void add_profile_commands(CLI::App& app, Arguments& a) {
       ->add_option("--output", a.import_request.output, "file to write; replaced when it exists")
       ->type_name("FILE")
       ->excludes(image);
-  from_list->final_callback([&a] {
+  from_list->parse_complete_callback([&a] {
     if (a.reference.empty() && a.import_request.output.empty())
       throw CLI::RequiredError("--output or --image");
   });
@@ -145,9 +152,10 @@ void add_trace_commands(CLI::App& app, Arguments& a) {
   CLI::App* show =
       add_command(*trace, a, kTraceShowHelp, [&a](const ApiClient& c) -> Result<CommandResult> {
         TRY(file, find_trace(c, a.full_reference()));
-        return run_profile_show(file);
+        return run_profile_show(file, a.html);
       });
   add_trace_target(show, a);
+  add_page(show, a);
 }
 
 void add_commands(CLI::App& app, Arguments& a) {

@@ -122,12 +122,26 @@ inline constexpr CommandHelp kProfileHelp{
     ""};
 
 inline constexpr CommandHelp kProfileShowHelp{
-    "show", "print a profile",
+    "show", "print a profile, or draw it on a page",
     "Prints what is in FILE, first touch first: milliseconds since the container started, the\n"
-    "range of the file, how many of the recorded starts touched it, the layer and the path.",
+    "range of the file, how many of the recorded starts touched it, the layer and the path.\n"
+    "\n"
+    "Of a trace, the recording of one start, also when each range was fetched, by whom, how long\n"
+    "a reader waited for it, and what was prefetched in vain. Its times count from when the image\n"
+    "was prepared. HOW is one of\n"
+    "  ahead    fetched before it was touched\n"
+    "  late     on its way when it was touched: a reader waited for the rest\n"
+    "  miss     fetched because a reader needed it\n"
+    "  along    came with what a reader had fetched nearby\n"
+    "  present  on the node before\n"
+    "  in vain  prefetched, not touched\n"
+    "\n"
+    "With --html writes PAGE instead: one file with a picture and the numbers beside it, which\n"
+    "loads nothing and needs no script.",
     R"(EXAMPLES
   dedupctl profile show app.profile
-  dedupctl profile show app.profile --json | jq -r '.entries[].path')"};
+  dedupctl profile show app.profile --json | jq -r '.entries[].path'
+  dedupctl profile show start.trace --html page.html)"};
 
 inline constexpr CommandHelp kProfileImportHelp{
     "import", "make a profile of a list of files",

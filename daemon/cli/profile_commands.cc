@@ -1,5 +1,10 @@
 #include "cli/profile_commands.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "cli/profile_page.h"
 #include "cli/trace_table.h"
 #include "pool/files.h"
 #include "trace/profile_file.h"
@@ -47,11 +52,9 @@ json entry_json(const Profile& profile, const ProfileEntry& entry) {
 // Of one start: what was fetched, why and whether it was needed. Times of entries count from the
 // container's start, those of fetches from when the image was prepared.
 json trace_json(const Profile& trace, const ProfileReport& report) {
-  json result = {{"container", trace.container},
-                 {"started", trace.started_s},
-                 {"prepared_us", trace.prepared_us},
-                 {"in_vain_bytes", report.vain_bytes()},
-                 {"wait_us", report.wait_us}};
+  json result = {{"container", trace.container},         {"started", trace.started_s},
+                 {"prepared_us", trace.prepared_us},     {"in_vain_bytes", report.vain_bytes()},
+                 {"in_vain_ranges", report.vain_ranges}, {"wait_us", report.wait_us}};
   for (size_t i = 0; i < kTouchOutcomes; ++i)
     result["touched"][name_of(static_cast<TouchOutcome>(i))] = report.outcomes[i];
   for (size_t i = 0; i < kFetchCauses; ++i) {
@@ -89,6 +92,15 @@ Result<ListKind> list_kind(const std::string& name, std::string_view text) {
   return ListKind::kSoci;
 }
 
+// For people and their browsers, unlike what the daemon keeps: as readable as umask lets it be.
+Result<void> store_page(const std::string& path, const std::string& page) {
+  TRY(write_file_durably(path, as_bytes(page)));
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::chmod(path.c_str(), 0666 & ~mask) != 0) return errno_error(errno, path);
+  return {};
+}
+
 }  // namespace
 
 Result<CommandResult> store_profile(const Profile& profile, const std::string& output) {
@@ -99,14 +111,19 @@ Result<CommandResult> store_profile(const Profile& profile, const std::string& o
   return CommandResult{std::move(object), output + ": " + profile_summary(profile) + "\n"};
 }
 
-Result<CommandResult> run_profile_show(const std::string& file) {
+Result<CommandResult> run_profile_show(const std::string& file, const std::string& html) {
   TRY(profile, load_profile(file));
+  if (!html.empty()) TRY(store_page(html, profile_page(profile)));
   json object = summary_json(profile);
   json entries = json::array();
   for (const ProfileEntry& entry : profile.entries) entries.push_back(entry_json(profile, entry));
   object["entries"] = std::move(entries);
   const bool trace = is_trace(profile);
   if (trace) add_trace(object, profile);
+  if (!html.empty()) {
+    object["html"] = html;
+    return CommandResult{std::move(object), html + ": " + profile_summary(profile) + "\n"};
+  }
   return CommandResult{std::move(object),
                        profile_summary(profile) + "\n" + profile_origin(profile) +
                            (trace ? trace_table(profile) : profile_table(profile))};

@@ -10,7 +10,8 @@
 
 namespace dedup {
 
-Result<CommandResult> run_profile_show(const std::string& file);
+// html: also write the profile as a page to this file; "" for none. Then the text is about that.
+Result<CommandResult> run_profile_show(const std::string& file, const std::string& html);
 
 // Writes it to `output` and says what it is.
 Result<CommandResult> store_profile(const Profile& profile, const std::string& output);

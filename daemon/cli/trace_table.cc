@@ -21,13 +21,6 @@ std::string plural(uint64_t number, const std::string& noun) {
   return count_text(number) + " " + noun + (number == 1 ? "" : "s");
 }
 
-std::string percent_text(uint64_t part, uint64_t whole) {
-  if (whole == 0) return "0 %";
-  const auto tenths =
-      static_cast<uint64_t>(static_cast<double>(part) * 1000 / static_cast<double>(whole) + 0.5);
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " %";
-}
-
 std::string totals_text(const Profile& trace, const ProfileReport& report) {
   Table table({{"FETCHED"},
                {"RANGES", Align::kRight},
@@ -119,6 +112,13 @@ std::string milliseconds_text(uint64_t us) {
   std::string digits = std::to_string(us % 1000);
   digits.insert(0, 3 - digits.size(), '0');
   return count_text(us / 1000) + "." + digits;
+}
+
+std::string percent_text(uint64_t part, uint64_t whole) {
+  if (whole == 0) return "0 %";
+  const auto tenths =
+      static_cast<uint64_t>(static_cast<double>(part) * 1000 / static_cast<double>(whole) + 0.5);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " %";
 }
 
 std::string profile_summary(const Profile& profile) {

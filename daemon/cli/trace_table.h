@@ -14,6 +14,9 @@ std::string profile_summary(const Profile& profile);
 // "250.000" of 250000 us
 std::string milliseconds_text(uint64_t us);
 
+// "2.2 %"
+std::string percent_text(uint64_t part, uint64_t whole);
+
 // What is known of image, entrypoint and container, a line each.
 std::string profile_origin(const Profile& profile);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <set>
 
 #include "source/manifest_json.h"
 #include "source/resolve.h"
@@ -33,6 +34,21 @@ bool nests_deeper_than(std::string_view text, int limit) {
     }
   }
   return false;
+}
+
+// "Z", "+01:30", "-05:00": how far ahead of UTC.
+std::optional<std::chrono::minutes> parse_zone(std::string_view text) {
+  if (text == "Z" || text == "z") return std::chrono::minutes(0);
+  if (text.size() != 6 || (text[0] != '+' && text[0] != '-') || text[3] != ':') {
+    return std::nullopt;
+  }
+  int digits[4] = {};
+  for (size_t i = 0; i < 4; ++i) {
+    digits[i] = text[i < 2 ? i + 1 : i + 2] - '0';
+    if (digits[i] < 0 || digits[i] > 9) return std::nullopt;
+  }
+  const std::chrono::minutes offset((digits[0] * 10 + digits[1]) * 60 + digits[2] * 10 + digits[3]);
+  return text[0] == '-' ? -offset : offset;
 }
 
 // "": absent or no text.
@@ -144,16 +160,8 @@ std::optional<WallTime> parse_time(const std::string& text) {
       time += microseconds((*rest - '0') * unit);
     }
   }
-  if (*rest == 'Z' || *rest == 'z') return rest[1] == '\0' ? std::optional(time) : std::nullopt;
-  unsigned hours = 0;
-  unsigned minutes = 0;
-  int end = 0;
-  if (std::sscanf(rest + (*rest != '\0'), "%2u:%2u%n", &hours, &minutes, &end) != 2 ||
-      rest[1 + end] != '\0' || (*rest != '+' && *rest != '-')) {
-    return std::nullopt;
-  }
-  const auto offset = std::chrono::minutes(hours * 60 + minutes);
-  return *rest == '+' ? time - offset : time + offset;
+  const auto zone = parse_zone(rest);
+  return zone ? std::optional(time - *zone) : std::nullopt;
 }
 
 Result<std::vector<Referrer>> parse_referrers(std::string_view index_json, const Digest& subject,
@@ -175,6 +183,10 @@ void keep_newest(std::vector<Referrer>& referrers) {
   // nullopt is less than every date.
   std::stable_sort(referrers.begin(), referrers.end(),
                    [&](const Referrer& a, const Referrer& b) { return date(a) > date(b); });
+  std::set<Digest> seen;
+  std::erase_if(referrers, [&](const Referrer& referrer) {
+    return !seen.insert(referrer.manifest.digest).second;
+  });
   if (referrers.size() > kMaxReferrers) referrers.resize(kMaxReferrers);
 }
 

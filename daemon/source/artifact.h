@@ -52,7 +52,7 @@ std::optional<WallTime> parse_time(const std::string& text);
 //   errors  kInvalid: no index, or more than 4096 entries.
 Result<std::vector<Referrer>> parse_referrers(std::string_view index_json, const Digest& subject,
                                               const std::string& artifact_type);
-// Sorts by date, those without one last, and keeps the first kMaxReferrers.
+// Sorts by date, those without one last, and keeps the first kMaxReferrers, each digest once.
 void keep_newest(std::vector<Referrer>& referrers);
 inline constexpr size_t kMaxReferrers = 64;
 

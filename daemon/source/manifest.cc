@@ -76,13 +76,17 @@ Result<std::variant<Manifest, ImageIndex>> parse_manifest(std::string_view text,
     return make_error(Errc::kUnsupported, "manifest of Docker schema 1: push the image again");
   }
   TRY(type, media_type_of(document, media_type));
+  // Filled in place: g++ 12 warns of what a moved temporary variant does not hold.
+  std::variant<Manifest, ImageIndex> parsed;
   if (type == kOciManifest || type == kDockerManifest) {
     TRY(manifest, manifest_of(document, std::move(type)));
-    return std::variant<Manifest, ImageIndex>(std::move(manifest));
+    parsed = std::move(manifest);
+    return parsed;
   }
   if (type == kOciIndex || type == kDockerList) {
     TRY(manifests, descriptors_of(document, "manifests", kMaxIndexEntries));
-    return std::variant<Manifest, ImageIndex>(ImageIndex{std::move(manifests)});
+    parsed.emplace<ImageIndex>().manifests = std::move(manifests);
+    return parsed;
   }
   return make_error(Errc::kUnsupported,
                     "manifest of media type \"" + type.substr(0, 100) + "\" is not an image");

@@ -147,6 +147,8 @@ class Reporter {
       add_to(totals->bytes, fetch.range.length);
       add_to(totals->untouched_bytes, untouched);
     }
+    if (fetch.by == FetchCause::kPrefetch && untouched == fetch.range.length)
+      ++x_report.vain_ranges;
     add_to(file.wait_us, fetch.wait_us);
     add_to(x_report.wait_us, fetch.wait_us);
   }

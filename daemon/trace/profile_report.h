@@ -54,6 +54,7 @@ struct ProfileReport {
   uint64_t whole_files = 0;
   std::array<uint64_t, kTouchOutcomes> outcomes{};  // touched ranges by TouchOutcome
   std::array<FetchTotals, kFetchCauses> fetched;    // by FetchCause
+  uint64_t vain_ranges = 0;                         // prefetched, and no byte of it touched
   uint64_t wait_us = 0;                             // of all readers together
   std::vector<TouchReport> touches;                 // as Profile::entries
   std::vector<uint64_t> touched_of_fetch;           // bytes, as Profile::fetches

@@ -22,7 +22,7 @@ uint64_t monotonic_ns() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
-uint64_t most_touched_device(const Recording& recording, const std::set<uint32_t>& devices) {
+uint32_t most_touched_device(const Recording& recording, const std::set<uint32_t>& devices) {
   std::map<uint32_t, uint64_t> bytes;
   for (const PageRun& run : recording.touched) {
     if (devices.contains(run.device)) bytes[run.device] += run.range.length;
@@ -38,8 +38,9 @@ struct Recordings::Run {
   CgroupId cgroup = 0;
   std::string directory;  // of the cgroup; empty: it was gone already
   std::string container;
-  uint32_t device = 0;  // of the image's mount; 0: an operator's, whatever it reads most
-  Digest image;         // key; zero while the device is not known
+  // What it is recorded of; mount.device 0: an operator's, whatever it reads most. A copy: the
+  // mount goes with the container.
+  Mount mount;
   pid_t pid = 0;
   uint64_t start_ns = 0;
   uint64_t started_s = 0;
@@ -121,8 +122,8 @@ void Recordings::unmounted(const std::vector<Digest>& layers, Whiteouts whiteout
 }
 
 size_t Recordings::running(const Digest& key) const {
-  return static_cast<size_t>(
-      std::ranges::count_if(x_runs, [&key](const RunPtr& run) { return run->image == key; }));
+  return static_cast<size_t>(std::ranges::count_if(
+      x_runs, [&key](const RunPtr& run) { return run->mount.image.key == key; }));
 }
 
 const Recordings::Mount* Recordings::mount_of(uint32_t device) const {
@@ -149,7 +150,7 @@ Task<void> Recordings::consider(MountKey key) {
   const bool every =
       x_wanted.contains(key.first) || starts + running(key.first) < x_options.automatic_starts;
   const bool named =
-      std::ranges::any_of(x_runs, [](const RunPtr& run) { return run->device == 0; });
+      std::ranges::any_of(x_runs, [](const RunPtr& run) { return run->mount.device == 0; });
   if (!every && !named) {
     if (mount.device == 0 || running(key.first) > 0) co_return;
     x_recorder->forget_mount(std::exchange(mount.device, 0));
@@ -188,15 +189,15 @@ Task<void> Recordings::take_first_reads() {
   for (Found& one : found) {
     const Mount* mount = mount_of(one.read.device);
     const bool known = std::ranges::any_of(x_runs, [&one](const RunPtr& run) {
-      return run->cgroup == one.read.cgroup && (run->device == 0 || run->device == one.read.device);
+      return run->cgroup == one.read.cgroup &&
+             (run->mount.device == 0 || run->mount.device == one.read.device);
     });
     if (!one.container || mount == nullptr || known) continue;
     auto run = std::make_shared<Run>(x_ring);
     run->cgroup = one.read.cgroup;
     run->container = container_id(one.directory);
     run->directory = std::move(one.directory);
-    run->device = one.read.device;
-    run->image = mount->image.key;
+    run->mount = *mount;
     run->pid = one.read.pid;
     run->start_ns = one.start_ns;
     begin(std::move(run));
@@ -252,8 +253,8 @@ bool Recordings::ended(Run& run, uint64_t touched_pages, bool alive) const {
   if (touched_pages > run.touched_pages) run.changed_ns = now_ns;
   run.touched_pages = touched_pages;
   if (!alive) return true;
-  if (run.device == 0) return false;  // its operator ends it
-  if (x_wanted.contains(run.image)) return false;
+  if (run.mount.device == 0) return false;  // its operator ends it
+  if (x_wanted.contains(run.mount.image.key)) return false;
   return for_ns(run.start_ns) > x_options.max_time || for_ns(run.changed_ns) > x_options.quiet_time;
 }
 
@@ -293,15 +294,15 @@ Task<Result<Recording>> Recordings::take_recording(RunPtr run) {
 
 Task<Result<std::string>> Recordings::write(RunPtr run) {
   CO_TRY(recording, co_await take_recording(run));
-  if (run->device == 0) {
+  if (run->mount.device == 0) {
     std::set<uint32_t> devices;
     for (const auto& [key, mount] : x_mounts) devices.insert(mount.device);
-    run->device = static_cast<uint32_t>(most_touched_device(recording, devices));
+    const Mount* mount = mount_of(most_touched_device(recording, devices));
+    if (mount == nullptr)
+      co_return make_error(Errc::kNotFound, "container " + run->container + " read no image");
+    run->mount = *mount;
   }
-  const Mount* mounted = mount_of(run->device);
-  if (mounted == nullptr)
-    co_return make_error(Errc::kNotFound, "container " + run->container + " read no image");
-  const Mount mount = *mounted;  // it may go meanwhile
+  const Mount& mount = run->mount;
   std::map<SegmentId, uint64_t> segment_bytes{{kZeroSegment, kZeroSegmentBytes}};
   for (const auto& segment : x_pool.segments())
     segment_bytes.emplace(segment->id(), segment->header().data_bytes);
@@ -318,7 +319,7 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
   const auto fetched = x_fetch_log.since(prepared_ns, view.segments());
   co_return co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::string> {
     Profile profile =
-        profile_of(recording, x_recorder->sight(), run->device, view.files(), run->start_ns);
+        profile_of(recording, x_recorder->sight(), mount.device, view.files(), run->start_ns);
     if (profile.entries.empty())
       return make_error(Errc::kNotFound, "container " + run->container + " read no file");
     profile.image = mount.image.manifest;
@@ -343,7 +344,7 @@ Task<Result<std::vector<std::string>>> Recordings::stop_image(Digest key) {
     co_return make_error(Errc::kNotFound, "this image is not being recorded");
   std::vector<RunPtr> runs;
   for (const RunPtr& run : x_runs) {
-    if (run->image == key) runs.push_back(run);
+    if (run->mount.image.key == key) runs.push_back(run);
   }
   co_return co_await finish_those(std::move(runs));
 }
@@ -404,8 +405,7 @@ Task<Result<std::vector<std::string>>> Recordings::finish_those(std::vector<RunP
 std::vector<RecordingStatus> Recordings::active() const {
   std::vector<RecordingStatus> all;
   for (const RunPtr& run : x_runs) {
-    const Mount* mount = mount_of(run->device);
-    all.push_back({run->container, mount == nullptr ? "" : mount->image.ref,
+    all.push_back({run->container, run->mount.image.ref,
                    (monotonic_ns() - run->start_ns) / 1'000'000, run->touched_pages * kPageBytes});
   }
   return all;

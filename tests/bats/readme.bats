@@ -32,7 +32,13 @@ sh_blocks() {
   done
   commands=$(sh_blocks run)
   [ "$(echo "$commands" | grep -c dedupctl)" -ge 10 ]
+  # What they read.
+  make_trace=$(cd "$BATS_TEST_DIRNAME" && pwd)/make-trace.py
+  cd "$folder"
+  echo /bin/sh >files.txt
+  for run in run1 run2 run3; do python3 "$make_trace" 20 | zstd -qc >$run; done
   PATH="$(dirname "$DEDUPCTL"):$PATH" run bash -euc -o pipefail "$commands"
+  cd /
   kill "$fake_pid" && wait "$fake_pid" || true
   rm -rf "$folder"
   [ "$status" -eq 0 ]

@@ -1,43 +1,48 @@
-# The modes of a cold start: what differs is dedupd's configuration. Needs the libraries of run.sh.
+# The modes of a cold start: what differs is dedupd's configuration, and which profiles it finds.
+#   lazy     what the container asks for is fetched
+#   profile  one earlier start was recorded on this node
+#   wrong    a profile of as many files, none of which the container touches
 
-MODES='lazy profile'
-RECORDED_STARTS=3
+MODES='lazy profile wrong'
 
-# trace_dir MODE IMAGE: outside the daemon's root, so that it outlives the wiping.
-trace_dir() { echo "$LAB/traces/$1/$2"; }
-
-# mode_config MODE IMAGE: the jq program that changes the configuration. Nothing is recorded while it is measured.
-mode_config() {
-  local common='.prefetch.from_registry = false'
-  case $1 in
-    lazy) echo "$common | .trace.auto_starts = 0 | .prefetch.enabled = false" ;;
-    record) echo "$common | .trace.auto_starts = $RECORDED_STARTS | .trace.quiet_time_ms = 60000 | .prefetch.trace_dir = \"$(trace_dir profile "$2")\"" ;;
-    *) echo "$common | .trace.auto_starts = 0 | .prefetch.trace_dir = \"$(trace_dir "$1" "$2")\"" ;;
-  esac
-}
-
-recorded_starts() { find "$(trace_dir profile "$1")" -name 'start-*.profile' 2>/dev/null | wc -l; }
-starts_recorded() { [ "$(recorded_starts "$1")" -ge "$2" ]; }
-
-# record_starts IMAGE: as a node does by itself, here from a registry that is near.
-record_starts() {
-  local image=$1 start
-  lab_cold dedup "$(mode_config record "$image")"
-  pull "$REGISTRY/$image:lazy"
-  # Held: a container is gone with its image's mount at once, one start after the other.
-  mkdir -p "$LAB/held"
-  dedupctl mount "$REGISTRY/$image:lazy" "$LAB/held" >>"$LAB/log/pull.log"
-  for ((start = 1; start <= RECORDED_STARTS; ++start)); do
-    run_until_ready "$REGISTRY/$image:lazy" "record-$start"
-    run_end
-    wait_until 20 starts_recorded "$image" "$start" || die "start $start of $image was not recorded: $(grep -E 'level=(warn|error)' "$LAB/log/dedupd.log" | tail -n 3)"
-  done
-  dedupctl umount "$LAB/held" >>"$LAB/log/pull.log"
-  say "$image: $(recorded_starts "$image") starts recorded"
-}
-
-# modes_prepare IMAGE...: once, before the first round.
+# modes_prepare IMAGE...: records one start of each, over the same link, and makes the wrong profile of it.
 modes_prepare() {
   local image
-  for image in "$@"; do record_starts "$image"; done
+  for image in "$@"; do
+    lab_cold dedup "$(trace_directory "$image") | .trace.auto_starts = 1"
+    ctr-remote images rpull --plain-http --snapshotter dedup "$LINK_ADDRESS/$image:lazy" >>"$LAB/log/pull.log" 2>&1
+    run_until_ready "$image" record
+    run_end
+    wait_until 60 recorded "$image" || die "the start of $image was not recorded: $(dedupctl trace list)"
+    wrong_profile "$image"
+    say "$image: $(dedupctl profile show "$LAB/right.profile" | sed -n 1p); the wrong profile: $(dedupctl profile show "$LAB/wrong.profile" | sed -n 1p)"
+  done
+}
+
+recorded() { [ "$(dedupctl trace list --json | jq '[.images[].starts] | add')" = 1 ]; }
+
+# wrong_profile IMAGE: files of the image that are not in its profile, as many as are.
+wrong_profile() {
+  local ref=$LINK_ADDRESS/$1:lazy
+  dedupctl profile export "$ref" --output "$LAB/right.profile" >/dev/null
+  dedupctl profile show "$LAB/right.profile" --json | jq -r '.entries[].path' | sort -u >"$LAB/touched"
+  dedupctl mount "$ref" "$LAB/mnt" >/dev/null
+  find "$LAB/mnt" -type f -size +0 -printf '/%P\n' | sort | comm -23 - "$LAB/touched" |
+    shuf --random-source="$BUILD/daemon/dedupd" -n "$(wc -l <"$LAB/touched")" >"$LAB/untouched"
+  dedupctl umount "$LAB/mnt" >/dev/null
+  dedupctl profile import "$LAB/untouched" --output "$LAB/wrong.profile" >/dev/null
+  cp -r "$LAB/traces/$1" "$LAB/traces/$1-wrong"
+  rm "$LAB/traces/$1-wrong"/*/*.profile
+  cp "$LAB/wrong.profile" "$(echo "$LAB/traces/$1-wrong"/*)/list.profile"
+}
+
+trace_directory() { echo ".prefetch.trace_dir = \"$LAB/traces/$1\""; }
+
+# mode_config MODE IMAGE: the jq program that changes the configuration.
+mode_config() {
+  case $1 in
+  lazy) echo '.prefetch.enabled = false | .trace.auto_starts = 0' ;;
+  profile) echo "$(trace_directory "$2") | .trace.auto_starts = 0" ;;
+  wrong) echo "$(trace_directory "$2-wrong") | .trace.auto_starts = 0" ;;
+  esac
 }

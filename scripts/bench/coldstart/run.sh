@@ -7,12 +7,10 @@
 #     --link    round trip time and bandwidth of the link to the registry (20:200); 0: none, no limit
 #     --quick   two small images that the tests build anyway, two rounds
 #     BUILD     build folder (build/release)
-# Modes:
-#   lazy        nothing is fetched but what the container asks for
-#   profile     starts of the image were recorded before, and what they touched is fetched from the moment of the pull
+# Modes: lazy, profile, wrong (see modes.sh beside this file).
 # Columns: pull_s, run_s (from the end of the pull to the first line), total_s their sum; warm_s a second run on the same node;
 # floor_s 4 round trips, the bytes at full bandwidth, and warm_s; medians and one 95th percentile. cpu_s is dedupd's, until the
-# first line. LAB_KEEP=1 keeps all logs, of the link, too; timeline.py says from it where the time went.
+# first line. LAB_KEEP=1 keeps all logs, of the link, too (log/deliveries).
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry image-build image-convert dedupd cold bench; do . "$REPO/scripts/lib/$piece.sh"; done
@@ -29,12 +27,10 @@ link_start() {
   LINK_ADDRESS=$(sed -n 's/^listening on //p' "$LAB/log/link.log")
 }
 
-pull() { ctr-remote images rpull --plain-http --snapshotter dedup "$1" >>"$LAB/log/pull.log" 2>&1 || die "pull failed: $(tail -n 3 "$LAB/log/pull.log")"; }
-
-# run_until_ready REF ID: runs the image's own command until its first line of output, which must be `ready`.
+# run_until_ready IMAGE ID: runs the image's own command until its first line of output, which must be `ready`.
 run_until_ready() {
   local line pid
-  exec 3< <(exec ctr run --rm --snapshotter dedup "$1" "$2" 2>>"$LAB/log/run.log" </dev/null)
+  exec 3< <(exec ctr run --rm --snapshotter dedup "$LINK_ADDRESS/$1:lazy" "$2" 2>>"$LAB/log/run.log" </dev/null)
   pid=$!
   read -r line <&3 || die "no output from $1: $(tail -n 3 "$LAB/log/run.log")"
   [[ $line == ready* ]] || die "$1 printed: $line"
@@ -54,17 +50,17 @@ dedupd_cpu() {
 
 # cold_start IMAGE MODE: one sample.
 cold_start() {
-  local image=$1 mode=$2 ref=$LINK_ADDRESS/$1:lazy t0 t1 mark pull_s run_s warm_s cpu_before cpu_s bytes requests
+  local image=$1 mode=$2 ref=$LINK_ADDRESS/$1:lazy t0 t1 pull_s run_s warm_s cpu_before cpu_s bytes requests
   lab_cold dedup "$(mode_config "$mode" "$image")"
   [ "$(ctr content ls -q | wc -l) $(dedupd_number .fetch.bytes)" = "0 0" ] || die "the node is not cold"
   mark=$(registry_mark)
   cpu_before=$(dedupd_cpu)
 
   t0=$EPOCHREALTIME
-  pull "$ref"
+  ctr-remote images rpull --plain-http --snapshotter dedup "$ref" >>"$LAB/log/pull.log" 2>&1 || die "pull failed: $(tail -n 3 "$LAB/log/pull.log")"
   pull_s=$(seconds_since "$t0")
   t1=$EPOCHREALTIME
-  run_until_ready "$ref" cold
+  run_until_ready "$image" cold
   run_s=$(seconds_since "$t1")
   cpu_s=$(dedupd_cpu)
   bytes=$(registry_bytes "$mark")
@@ -72,7 +68,7 @@ cold_start() {
   run_end
 
   t1=$EPOCHREALTIME
-  run_until_ready "$ref" warm
+  run_until_ready "$image" warm
   warm_s=$(seconds_since "$t1")
   run_end
   jq -nc --arg image "$image" --arg mode "$mode" --arg began "$t0" --arg door "$(dedupd_number .door)" \
@@ -106,6 +102,7 @@ lab_open
 registry_start
 link_start
 for layout in "${layouts[@]}"; do image_push "$layout/estargz" "$REGISTRY/$(basename "${layout%-*}"):lazy"; done
+mkdir "$LAB/mnt"
 modes_prepare "${images[@]}"
 for ((round = 1; round <= RUNS; ++round)); do
   for image in "${images[@]}"; do

@@ -227,6 +227,51 @@ TEST_P(DockerRegistry, PausedStreamDoesNotHoldUpOtherReads) {
   EXPECT_TRUE(result.ok()) << result.error().to_string();
 }
 
+// Version 2.8 has no referrers API: the list is kept under the fallback tag.
+TEST_P(DockerRegistry, ArtifactsGoThereAndBack) {
+  const std::string type = "application/vnd.dedup-snapshotter.profile.v1+json+zstd";
+  const auto image = loop.run(source->resolve(reference, {}, {"linux", "amd64", ""}));
+  ASSERT_TRUE(image.ok()) << image.error().to_string();
+  const Digest subject = image->manifest_digest;
+  const auto push = [&](const std::string& bytes, const std::string& artifact_type,
+                        const std::string& entrypoint) {
+    Artifact artifact{artifact_type, type, {}, {{kEntrypointAnnotation, entrypoint}}};
+    artifact.blob.assign(as_bytes(bytes).begin(), as_bytes(bytes).end());
+    const auto digest = loop.run(source->push_artifact(subject, artifact));
+    EXPECT_TRUE(digest.ok()) << digest.error().to_string();
+  };
+  const auto listed = [&](const std::string& artifact_type) {
+    auto list = loop.run(source->referrers(subject, artifact_type));
+    EXPECT_TRUE(list.ok()) << list.error().to_string();
+    return list.ok() ? *list : std::vector<Referrer>();
+  };
+  EXPECT_TRUE(listed(type).empty());
+  push("foreign", "application/vnd.example.other", "");
+  const std::string large = layer.substr(0, 10 << 20);
+  push("first", type, "server");
+  push(large, type, "server");
+  push("of another command", type, "client");
+  const auto list = listed(type);
+  ASSERT_EQ(list.size(), 2U);
+  EXPECT_EQ(listed("application/vnd.example.other").size(), 1U);
+  const auto newest = loop.run(source->read_artifact(list[0], type, 100));
+  ASSERT_TRUE(newest.ok()) << newest.error().to_string();
+  EXPECT_EQ(as_text(*newest), "of another command");
+  const auto replaced = loop.run(source->read_artifact(list[1], type, kMaxArtifactBytes));
+  ASSERT_TRUE(replaced.ok()) << replaced.error().to_string();
+  EXPECT_EQ(sha256(*replaced), sha256(as_bytes(large)));
+  // An independent reader agrees that the artifact is one.
+  const std::string inspected = directory + "/inspected";
+  ASSERT_EQ(run({kSkopeo, "inspect", "--raw", "--tls-verify=false",
+                 "docker://" + host + "/team/app@" + list[0].manifest.digest.to_string()},
+                inspected),
+            0);
+  std::stringstream raw;
+  raw << std::ifstream(inspected).rdbuf();
+  EXPECT_EQ(sha256(as_bytes(raw.str())), list[0].manifest.digest);
+  EXPECT_NE(raw.str().find(R"("artifactType":")" + type), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(Transport, DockerRegistry, ::testing::Values(false, true),
                          [](const auto& param) { return param.param ? "Tls" : "Plain"; });
 

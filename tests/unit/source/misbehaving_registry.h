@@ -1,5 +1,6 @@
-// MisbehavingRegistry: a small registry on loopback that serves blobs and manifests correctly (with
-// ranges, and with authentication when asked to) until its fault takes over an answer.
+// MisbehavingRegistry: a small registry on loopback that serves and takes blobs and manifests
+// correctly (with ranges, referrers, and authentication when asked to) until its fault takes over
+// an answer.
 #pragma once
 
 #include <deque>
@@ -18,6 +19,8 @@ namespace dedup::test {
 class MisbehavingRegistry {
  public:
   enum class Auth { kNone, kBasic, kBearer };
+  // Whether it has the referrers API, and whether that filters by artifactType.
+  enum class Referrers { kNone, kFiltered, kUnfiltered };
   // Returns what a RawHttpServer::Handler does, or nullopt to let the registry answer.
   using Fault = std::function<std::optional<bool>(const RawRequest&, const RawConnection&)>;
 
@@ -40,8 +43,14 @@ class MisbehavingRegistry {
   void fail_next(int times, const std::string& part, const std::string& status,
                  const std::string& headers = "");
 
+  void set_referrers(Referrers referrers);
+  // What goes before "/v2/..." in the Location of an upload: "" is relative, url("") absolute.
+  void set_upload_origin(std::string origin);
+  // The body under a tag or digest, "" for none.
+  std::string manifest(const std::string& name) const;
+
   // Requests seen whose target contains `part`.
-  std::vector<RawRequest> seen(const std::string& part) const;
+  std::vector<RawRequest> seen(const std::string& part, const std::string& method = "") const;
 
   static constexpr const char* kUser = "alice";
   static constexpr const char* kPassword = "open-sesame";
@@ -55,13 +64,21 @@ class MisbehavingRegistry {
 
   bool handle(const RawRequest& request, const RawConnection& out);
   bool authorized(const RawRequest& request) const;
-  bool challenge(const RawConnection& out) const;
+  bool challenge(const RawRequest& request, const RawConnection& out) const;
   bool give_token(const RawRequest& request, const RawConnection& out);
   bool serve_blob(const RawRequest& request, const RawConnection& out, const std::string& name);
-  bool serve_manifest(const RawConnection& out, const std::string& name);
+  bool serve_manifest(const RawRequest& request, const RawConnection& out, const std::string& name);
+  bool serve_referrers(const RawRequest& request, const RawConnection& out,
+                       const std::string& subject);
+  bool begin_upload(const RawConnection& out);
+  bool take_blob(const RawRequest& request, const RawConnection& out);
+  bool take_manifest(const RawRequest& request, const RawConnection& out, const std::string& name);
 
   mutable std::mutex x_mutex;  // protects everything but the server
   Auth x_auth = Auth::kNone;
+  Referrers x_referrers = Referrers::kNone;
+  std::string x_upload_origin;
+  int x_uploads = 0;
   int x_token = 0;
   Fault x_fault;
   std::map<std::string, std::string> x_blobs;

@@ -155,5 +155,50 @@ TEST_F(OciLayout, DirectoriesThatAreNoLayoutAreNamed) {
   EXPECT_EQ(resolve(":v1").error().code, Errc::kInvalid);
 }
 
+std::string descriptor_of(const std::string& bytes, const std::string& type) {
+  return R"({"mediaType":")" + type + R"(","digest":")" + sha256(as_bytes(bytes)).to_string() +
+         R"(","size":)" + std::to_string(bytes.size()) + "}";
+}
+
+// As oras writes them into index.json, and as tools copy the fallback tag out of a registry.
+TEST_F(OciLayout, ReferrersAreFoundAndRead) {
+  const std::string type = "application/vnd.example.profile";
+  const Digest subject = sha256(as_bytes(manifest));
+  const auto artifact = [&](const std::string& bytes, const std::string& refers_to) {
+    put(bytes);
+    return R"({"schemaVersion":2,"artifactType":")" + type + R"(","config":)" + put("{}") +
+           R"(,"layers":[)" + descriptor_of(bytes, type) + R"(],"subject":)" +
+           descriptor_of(refers_to, "") + "}";
+  };
+  const auto dated = [&](const std::string& document, const std::string& created) {
+    return put(document, R"(,"artifactType":")" + type +
+                             R"(","annotations":{"org.opencontainers.image.created":")" + created +
+                             "\"}");
+  };
+  const auto list = [&] { return loop.run(source()->referrers(subject, type)); };
+  ASSERT_TRUE(list().ok()) << list().error().to_string();
+  EXPECT_TRUE(list()->empty());
+  const std::string other = dated(artifact("other's", "another manifest"), "2026-03-01T00:00:00Z");
+  const std::string old = dated(artifact("old", manifest), "2026-01-01T00:00:00Z");
+  const std::string fresh = dated(artifact("fresh", manifest), "2026-02-01T00:00:00Z");
+  const std::string index = R"({"schemaVersion":2,"manifests":[)" + fresh + "," + old + "]}";
+  write_index({tagged(manifest, "v1"), other, old, tagged(index, "sha256-" + subject.hex())});
+  const auto found = list();
+  ASSERT_TRUE(found.ok()) << found.error().to_string();
+  ASSERT_EQ(found->size(), 2U);
+  const auto read_text = [&](const Referrer& referrer, uint64_t max_bytes) -> std::string {
+    const auto bytes = loop.run(source()->read_artifact(referrer, type, max_bytes));
+    return bytes.ok() ? std::string(as_text(*bytes)) : bytes.error().to_string();
+  };
+  EXPECT_EQ(read_text((*found)[0], 5), "fresh");
+  EXPECT_EQ(read_text((*found)[1], 3), "old");
+  EXPECT_NE(read_text((*found)[0], 4).find("5 bytes, more than the 4 allowed"), std::string::npos);
+  write(blob_name(sha256(as_bytes("old"))), "odd");
+  EXPECT_NE(read_text((*found)[1], 3).find(directory), std::string::npos);
+  const auto pushed = loop.run(source()->push_artifact(subject, {}));
+  ASSERT_FALSE(pushed.ok());
+  EXPECT_EQ(pushed.error().code, Errc::kUnsupported);
+}
+
 }  // namespace
 }  // namespace dedup

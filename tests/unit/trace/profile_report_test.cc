@@ -80,6 +80,7 @@ TEST(ProfileReport, CountsBytesByCauseAndInVain) {
   EXPECT_EQ(report.by(kReader), (FetchTotals{1, 50, 0}));
   EXPECT_EQ(report.by(kBackground), (FetchTotals{1, 1000, 990}));
   EXPECT_EQ(report.vain_bytes(), 57u);
+  EXPECT_EQ(report.vain_ranges, 1u);
   EXPECT_EQ(report.touched_of_fetch, (std::vector<uint64_t>{50, 0, 50, 10}));
 }
 
