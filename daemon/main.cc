@@ -99,6 +99,8 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.directory = config.root + "/pool";
   options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
   options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
+  options.fetch.background_coalesce = {config.prefetch.coalesce_gap_bytes,
+                                       config.fetch.coalesce_max_bytes};
   options.readahead_bytes = config.fetch.readahead_bytes;
   options.readaround_bytes = config.fetch.readaround_bytes;
   options.fetch.max_reads = static_cast<unsigned>(config.fetch.max_transfers);

@@ -42,6 +42,7 @@ struct PrefetchConfig {
   bool enabled = true;
   uint64_t workers = 4;
   uint64_t queue_size = 65'536;
+  uint64_t coalesce_gap_bytes = 64 << 10;
   uint64_t max_bytes_per_s = 0;  // no limit
   bool from_registry = true;
   bool fill = false;

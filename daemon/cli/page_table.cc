@@ -23,7 +23,11 @@ std::string size_cell(uint64_t bytes, const char* kind = "") {
 
 // What the pointer shows of a row of the picture.
 std::string about(const Profile& profile, const FileReport& file) {
-  if (!file.first_us) return "prefetched in vain: not touched";
+  if (!file.first_us) {
+    const bool prefetched = file.fetched[static_cast<size_t>(FetchCause::kPrefetch)].ranges != 0;
+    return prefetched ? "prefetched in vain: not touched"
+                      : "fetched for a reader, not touched by this start";
+  }
   if (profile.source == ProfileSource::kList) return "position " + count_text(*file.first_us);
   std::string text = "first touched at " + time_text(*file.first_us) + ", " +
                      rounded_size(file.touched_bytes) + " in " + count_text(file.ranges) +

@@ -13,9 +13,10 @@ namespace {
 
 constexpr double kRowPx = 17;         // of a file that has a label to itself
 constexpr double kFilesPx = 700;      // more files make lower rows, not a taller picture
-constexpr double kLabelPx = 17;       // least distance of labels
+constexpr double kLabelRowPx = 12.5;  // rows of this height have labels, each
+constexpr double kLabelPx = 17;       // of lower rows those so far apart
 constexpr double kLeadLineRowPx = 1;  // lower rows have no lines
-constexpr double kVainPx = 26;        // few files in vain can be seen among thousands
+constexpr double kOthersPx = 170;     // files that were not touched, however many
 constexpr size_t kLabelBytes = 64;
 
 // The end of a path says more than its beginning.
@@ -29,15 +30,13 @@ std::string path_label(const std::string& path) {
 // Vertical strokes of one kind; what would cover another is left out.
 class Strokes {
  public:
-  explicit Strokes(double height_px) : x_height_px(height_px) {}
-  void add(double x, double middle) {
+  void add(double x, double middle, double height) {
     if (!x_seen.emplace(std::lround(x * 2), std::lround(middle * 2)).second) return;
-    x_d += "M" + decimal(x) + " " + decimal(middle - x_height_px / 2) + "v" + decimal(x_height_px);
+    x_d += "M" + decimal(x) + " " + decimal(middle - height / 2) + "v" + decimal(height);
   }
   std::string take() && { return std::move(x_d); }
 
  private:
-  double x_height_px;
   std::set<std::pair<long, long>> x_seen;
   std::string x_d;
 };
@@ -95,31 +94,35 @@ std::string Drawer::lead_lines() const {
 }
 
 Marks Drawer::marks() const {
-  const double height = std::clamp(x_layout.row_px * 0.7, 2.5, 11.0);
-  Strokes background(height), prefetch(height), vain(std::max(height, 3.0)),
-      reader(std::max(height, 5.0)), touch(height);
+  Strokes background, prefetch, vain, reader, touch;
+  const auto height = [this](size_t row) {
+    return std::clamp(x_layout.height_of(row) * 0.7, 2.5, 11.0);
+  };
   Marks marks;
   marks.lead = lead_lines();
   for (size_t i = 0; i < x_profile.fetches.size(); ++i) {
     const ProfileFetch& fetch = x_profile.fetches[i];
     const auto found = x_row_of.find(fetch.path);
     if (found == x_row_of.end() || fetch.us > x_axis.end_us()) continue;
+    const size_t row = found->second;
     const double x = x_axis.x(fetch.us);
-    const double y = x_layout.middle_px(found->second);
+    const double y = x_layout.middle_px(row);
     const bool by_reader = fetch.by == FetchCause::kReader;
     if (by_reader)
-      reader.add(x, y);
+      reader.add(x, y, std::max(height(row), 5.0));
     else if (fetch.by == FetchCause::kBackground)
-      background.add(x, y);
+      background.add(x, y, height(row));
     else
-      (x_report.touched_of_fetch[i] == 0 ? vain : prefetch).add(x, y);
+      (x_report.touched_of_fetch[i] == 0 ? vain : prefetch).add(x, y, height(row));
     if (fetch.wait_us != 0)
       (by_reader ? marks.miss : marks.late) +=
           line(x_axis.x(fetch.us - std::min(fetch.us, fetch.wait_us)), y, x);
   }
-  for (const ProfileEntry& entry : x_profile.entries)
-    touch.add(x_axis.x(x_profile.prepared_us + entry.first_us),
-              x_layout.middle_px(x_row_of.at(entry.path)));
+  for (const ProfileEntry& entry : x_profile.entries) {
+    const size_t row = x_row_of.at(entry.path);
+    touch.add(x_axis.x(x_profile.prepared_us + entry.first_us), x_layout.middle_px(row),
+              height(row));
+  }
   marks.background = std::move(background).take();
   marks.prefetch = std::move(prefetch).take();
   marks.vain = std::move(vain).take();
@@ -137,7 +140,8 @@ std::string Drawer::labels() const {
     // Half a line stays inside.
     const double top = std::clamp(middle, 6.0, std::max(x_layout.height_px - 6, 6.0));
     if (top < free_from_px) continue;
-    free_from_px = top + kLabelPx;
+    const double row_px = x_layout.height_of(row);
+    free_from_px = top + (row_px >= kLabelRowPx ? row_px - 1 : kLabelPx);
     const std::string& path = x_report.files[x_rows[row]].path;
     html += "<span style=\"top:" + decimal(top) + "px\" title=\"" + escape_html(path) + "\">" +
             path_label(path) + "</span>";
@@ -177,14 +181,15 @@ double RowLayout::top_px(size_t row) const {
 RowLayout lay_out_rows(const ProfileReport& report, const std::vector<size_t>& rows) {
   RowLayout layout;
   for (const size_t row : rows) layout.touched += report.files[row].first_us ? 1 : 0;
-  const auto all = static_cast<double>(rows.size());
   const auto touched = static_cast<double>(layout.touched);
-  layout.row_px = std::min(kRowPx, kFilesPx / std::max(all, 1.0));
+  const double others = static_cast<double>(rows.size()) - touched;
+  const double others_px = std::min(others * kRowPx, kOthersPx);
+  if (touched > 0) layout.row_px = std::min(kRowPx, (kFilesPx - others_px) / touched);
   layout.height_px = std::max(layout.row_px * touched, 1.0);
-  if (touched < all) {
+  if (others > 0) {
     layout.vain_top_px = layout.height_px + 10;
-    layout.vain_row_px = std::min(kRowPx, std::max(layout.row_px, kVainPx / (all - touched)));
-    layout.height_px = layout.vain_top_px + layout.vain_row_px * (all - touched);
+    layout.vain_row_px = others_px / others;
+    layout.height_px = layout.vain_top_px + others_px;
   }
   return layout;
 }

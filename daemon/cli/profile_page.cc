@@ -179,7 +179,21 @@ std::string swatch(const char* kind, const char* text) {
       std::string("<rect class=\"swatch ") + kind + "\" width=\"26\" height=\"14\"/>", text);
 }
 
-std::string bytes_section(const ProfileReport& report, const std::string& chart) {
+// The fill goes on when the container has long started.
+std::string rest_of_fill(const Profile& profile, const ProfileReport& report, uint64_t end_us) {
+  uint64_t last_us = 0;
+  for (const ProfileFetch& fetch : profile.fetches) {
+    if (fetch.by == FetchCause::kBackground) last_us = fetch.us;
+  }
+  if (last_us <= end_us) return "";
+  return "<p>The background fill went on behind the right edge, until " + time_text(last_us) +
+         "; it fetched " + rounded_size(report.by(FetchCause::kBackground).bytes) +
+         " in all.</p>\n";
+}
+
+std::string bytes_section(const Profile& profile, const ProfileReport& report,
+                          const ProfilePicture& picture) {
+  const std::string chart = picture.bytes_chart();
   if (chart.empty()) return "";
   std::string legend = "<div class=\"legend\">\n";
   legend += legend_item("<path class=\"curve\" d=\"M1 12H9V7H17V2H25\"/>", "touched so far");
@@ -190,7 +204,7 @@ std::string bytes_section(const ProfileReport& report, const std::string& chart)
   if (report.by(FetchCause::kBackground).ranges != 0)
     legend += swatch("background", "background fill");
   return "<section class=\"card\">\n<h2>Bytes over time</h2>\n" + legend + "</div>\n" + chart +
-         "</section>\n";
+         rest_of_fill(profile, report, picture.end_us()) + "</section>\n";
 }
 
 std::string files_section(const Profile& profile, const ProfileReport& report,
@@ -223,7 +237,7 @@ std::string profile_page(const Profile& profile) {
          "<title>" +
          title + "</title>\n<style>" + std::string(kPageStyle) +
          "</style>\n</head>\n<body>\n<main>\n" + head(profile) + tiles(profile, report) +
-         bytes_section(report, picture.bytes_chart()) +
+         bytes_section(profile, report, picture) +
          files_section(profile, report, picture.files_chart()) +
          files_table(profile, report, picture.rows()) + "</main>\n<script>" +
          std::string(kPageScript) + "</script>\n</body>\n</html>\n";

@@ -20,6 +20,8 @@ class ProfilePicture {
   // fill fetched.
   const std::vector<size_t>& rows() const { return x_rows; }
 
+  uint64_t end_us() const { return x_axis.end_us(); }  // what happened later is not drawn
+
   std::string bytes_chart() const;  // "" when no bytes are known
   std::string files_chart() const;  // "" when there are none
 

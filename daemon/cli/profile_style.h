@@ -1,7 +1,7 @@
 // How the page of a profile looks, and what its script adds: sorting, a filter, and the file under
-// the pointer. The picture needs no script. Colours are those of Okabe and Ito, which people who
-// see red and green alike can tell apart; each kind of mark has a shape or place of its own as
-// well. Data only.
+// the pointer. The picture needs no script. Colours that meet differ in lightness too, for people
+// who see red and green alike: distances of 18 and more in CIELAB as they see them. Kinds of marks
+// differ in shape or place as well. Data only.
 #pragma once
 
 #include <string_view>
@@ -10,16 +10,18 @@ namespace dedup {
 
 inline constexpr std::string_view kPageStyle = R"(
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--text:#16191d;--soft:#5b6470;--line:#e3e6ea;--grid:#e9ecef;
---touch:#16191d;--prefetch:#0072b2;--reader:#d55e00;--late:#e69f00;--vain:#b5489b;--background:#9aa3ad;--lead:#0072b233;--areaprefetch:#7fb8d8;--areavain:#dba4cd;--areabackground:#d5d9dd;--label:270px}
+--touch:#16191d;--prefetch:#3d97d3;--reader:#cc4c02;--late:#edaa1a;--vain:#7b2d8b;--background:#a3abb4;--lead:#3d97d338;
+--areaprefetch:#7ab8de;--areavain:#7a4b8c;--areabackground:#c9ced4;--vaintext:#7b2d8b;--label:270px}
 @media (prefers-color-scheme:dark){:root{--page:#101317;--card:#181c22;--text:#e8ebef;--soft:#9aa5b1;--line:#2a3038;--grid:#252b33;
---touch:#f2f4f7;--prefetch:#56b4e9;--reader:#ff7a1a;--late:#f0c040;--vain:#e08cc8;--background:#6b7681;--lead:#56b4e933;--areaprefetch:#2f6f94;--areavain:#8c4f7b;--areabackground:#39414a}}
+--touch:#f2f4f7;--prefetch:#7cc8f2;--reader:#f26b0f;--late:#ffd75e;--vain:#b5489b;--background:#4b545e;--lead:#56b4e938;
+--areaprefetch:#2a648a;--areavain:#cf9bd6;--areabackground:#434c56;--vaintext:#cf9bd6}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);font:14px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;
 font-variant-numeric:tabular-nums}
 main{max-width:1240px;margin:0 auto;padding:24px 20px 40px}
 h1{font-size:22px;line-height:1.25;margin:0 0 6px;overflow-wrap:anywhere}
 h2{font-size:15px;margin:0 0 2px}
-code,.mono,.labels.paths,td.path{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono","DejaVu Sans Mono",monospace}
+code,td.path{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono","DejaVu Sans Mono",monospace}
 dl.origin{display:flex;flex-wrap:wrap;gap:2px 22px;margin:0;color:var(--soft);font-size:13px}
 dl.origin div{display:flex;gap:6px;min-width:0}
 dl.origin dd{margin:0;color:var(--text);overflow-wrap:anywhere;min-width:0}
@@ -68,15 +70,15 @@ max-width:min(520px,90vw);overflow-wrap:anywhere}
 .tools input{font:inherit;font-size:13px;padding:4px 8px;border:1px solid var(--line);border-radius:5px;background:var(--page);color:inherit;min-width:200px}
 .scroll{overflow:auto;max-height:680px;margin-top:8px}
 table{border-collapse:collapse;width:100%;font-size:12.5px}
-th{position:sticky;top:0;background:var(--card);text-align:right;font-weight:600;color:var(--soft);white-space:nowrap;box-shadow:inset 0 -1px var(--line);padding:5px 9px;vertical-align:bottom}
+th{position:sticky;top:0;background:var(--card);text-align:right;font-weight:600;color:var(--soft);white-space:nowrap;box-shadow:inset 0 -1px var(--line);padding:5px 7px;vertical-align:bottom}
 th.text,td.path{text-align:left}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th[aria-sort] button{color:var(--text)}
 th[aria-sort=ascending] button::after{content:" \25B2"}th[aria-sort=descending] button::after{content:" \25BC"}
-td{text-align:right;padding:3px 9px;white-space:nowrap;border-top:1px solid var(--grid)}
-td.path{white-space:normal;overflow-wrap:anywhere;min-width:340px;font-size:11.5px}
-td.reader{color:var(--reader);font-weight:600}td.vain{color:var(--vain)}
-tr.never td.path{color:var(--vain)}
+td{text-align:right;padding:3px 7px;white-space:nowrap;border-top:1px solid var(--grid)}
+td.path{white-space:normal;overflow-wrap:anywhere;min-width:290px;font-size:11px}
+td.reader{color:var(--reader);font-weight:600}td.vain{color:var(--vaintext)}
+tr.never td.path{color:var(--vaintext)}
 tr:target,tr.hit{background:var(--lead)}
 footer{color:var(--soft);font-size:12.5px}
 @media (max-width:700px){:root{--label:92px}main{padding:14px 10px 30px}.card{padding:12px 10px}h1{font-size:18px}.times .odd{display:none}

@@ -21,8 +21,8 @@ struct Gap {
   uint64_t length() const { return end_us - begin_us; }
 };
 
-// As many of the longest gaps as are each long against what is left of the time without them. In
-// the order of time.
+// As many of the longest gaps as are each longer than what is left of the time without them. In the
+// order of time.
 std::vector<Gap> long_gaps(const std::vector<uint64_t>& events) {
   std::vector<Gap> gaps;
   for (size_t i = 1; i < events.size(); ++i) {
@@ -32,8 +32,7 @@ std::vector<Gap> long_gaps(const std::vector<uint64_t>& events) {
   std::ranges::sort(gaps, std::greater<>(), &Gap::length);
   uint64_t left_us = events.back();
   for (size_t i = 0; i < count; ++i) left_us -= gaps[i].length();
-  while (count > 0 && gaps[count - 1].length() < left_us / 10 * 3)
-    left_us += gaps[--count].length();
+  while (count > 0 && gaps[count - 1].length() < left_us) left_us += gaps[--count].length();
   gaps.resize(count);
   std::ranges::sort(gaps, {}, &Gap::begin_us);
   return gaps;

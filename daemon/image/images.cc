@@ -50,6 +50,15 @@ void Images::end_preparing(const ResolvedImage& image) {
   if (x_events.prepared) x_events.prepared(image);
 }
 
+Task<Result<PreparedLayer>> Images::bring_layer(std::shared_ptr<const ResolvedImage> image,
+                                                size_t layer, Layers::Progress progress) {
+  const Descriptor& wanted = image->manifest.layers[layer];
+  auto prepared = co_await x_layers.prepare(image->reference, wanted, image->config.diff_ids[layer],
+                                            std::move(progress));
+  if (prepared.ok() && x_events.layer_ready) x_events.layer_ready(*image, wanted.digest);
+  co_return prepared;
+}
+
 Task<Result<ResolvedImage>> Images::look_up(std::string ref) {
   CO_TRY(reference, Reference::parse(ref));
   co_return co_await resolve(std::move(reference), std::nullopt);
@@ -95,9 +104,10 @@ Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
                                layers.push_back(layer.digest);
                              return layers;
                            }()};
-  begin_preparing(image);
-  auto prepared = co_await prepare_all(image, image_holder(name), std::move(progress));
-  end_preparing(image);
+  const auto shared = std::make_shared<const ResolvedImage>(std::move(image));
+  begin_preparing(*shared);
+  auto prepared = co_await prepare_all(shared, image_holder(name), std::move(progress));
+  end_preparing(*shared);
   CO_TRY(std::move(prepared));
   CO_TRY(co_await on_worker([this, &record] { return x_store.put_image(record); }));
   // A tag that moved gives up the layers of its earlier image.
@@ -108,7 +118,8 @@ Task<Result<ImageSummary>> Images::pull(std::string ref, Progress progress) {
   co_return co_await summarise(record);
 }
 
-Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, Progress progress) {
+Task<Result<void>> Images::prepare_all(std::shared_ptr<const ResolvedImage> image,
+                                       std::string holder, Progress progress) {
   // Layers run side by side; the first error is the answer, but all are awaited: each is usable on
   // its own afterwards.
   struct Shared {
@@ -116,8 +127,9 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
   };
   auto shared = std::make_shared<Shared>();
   TaskScope scope;
-  auto one = [](Images* self, Reference reference, Descriptor layer, Digest diff_id,
+  auto one = [](Images* self, std::shared_ptr<const ResolvedImage> of, size_t number,
                 std::string owner, Progress report, std::shared_ptr<Shared> result) -> Task<void> {
+    const Descriptor& layer = of->manifest.layers[number];
     LayerProgress state{layer.digest, LayerProgress::State::kFetching, 0, layer.size};
     report(state);
     auto held = co_await self->hold(std::move(owner), layer.digest);
@@ -128,8 +140,7 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
         state.done_bytes = done;
         report(state);
       };
-      prepared = co_await self->x_layers.prepare(std::move(reference), layer, diff_id,
-                                                 std::move(on_bytes));
+      prepared = co_await self->bring_layer(of, number, std::move(on_bytes));
     }
     if (!prepared.ok()) {
       if (result->outcome.ok()) result->outcome = std::move(prepared).error();
@@ -140,11 +151,9 @@ Task<Result<void>> Images::prepare_all(ResolvedImage image, std::string holder, 
     report(state);
   };
   std::set<Digest> seen;  // an image may list one layer twice
-  for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
-    const Descriptor& layer = image.manifest.layers[i];
-    if (!seen.insert(layer.digest).second) continue;
-    scope.spawn(
-        one(this, image.reference, layer, image.config.diff_ids[i], holder, progress, shared));
+  for (size_t i = 0; i < image->manifest.layers.size(); ++i) {
+    if (!seen.insert(image->manifest.layers[i].digest).second) continue;
+    scope.spawn(one(this, image, i, holder, progress, shared));
   }
   co_await scope.join();
   co_return shared->outcome;
@@ -271,8 +280,7 @@ Task<Result<PreparedLayer>> Images::prepare_one(std::shared_ptr<const ResolvedIm
   const Descriptor& wanted = image->manifest.layers[layer];
   CO_TRY(co_await hold(std::move(holder), wanted.digest));
   CO_TRY(co_await on_worker([&] { return x_store.release(hint_holder(wanted.digest)); }));
-  co_return co_await x_layers.prepare(image->reference, wanted, image->config.diff_ids[layer],
-                                      [](uint64_t) {});
+  co_return co_await bring_layer(image, layer, [](uint64_t) {});
 }
 
 // A hint only: its failure is met again, and reported, when the layer itself is asked for.
@@ -281,8 +289,7 @@ Task<void> Images::prepare_quietly(std::shared_ptr<const ResolvedImage> image, s
   const Descriptor& wanted = image->manifest.layers[layer];
   const auto held = co_await hold(hint_holder(wanted.digest), wanted.digest);
   if (held.ok()) {
-    const auto outcome = co_await x_layers.prepare(image->reference, wanted,
-                                                   image->config.diff_ids[layer], [](uint64_t) {});
+    const auto outcome = co_await bring_layer(image, layer, [](uint64_t) {});
     static_cast<void>(outcome);
   }
   end_preparing(*image);

@@ -36,6 +36,8 @@ struct ImageSummary {
 struct ImageEvents {
   // The first of its layers is asked for.
   std::function<void(const ResolvedImage&)> preparing;
+  // One of its layers can be mounted.
+  std::function<void(const ResolvedImage&, const Digest& layer)> layer_ready;
   // No layer of it is being prepared any more; some may have failed.
   std::function<void(const ResolvedImage&)> prepared;
   // Layers were taken out of the pool.
@@ -85,8 +87,11 @@ class Images {
                                           std::string holder);
   void begin_preparing(const ResolvedImage& image);
   void end_preparing(const ResolvedImage& image);
+  Task<Result<PreparedLayer>> bring_layer(std::shared_ptr<const ResolvedImage> image, size_t layer,
+                                          Layers::Progress progress);
   Task<void> collect_regularly();
-  Task<Result<void>> prepare_all(ResolvedImage image, std::string holder, Progress progress);
+  Task<Result<void>> prepare_all(std::shared_ptr<const ResolvedImage> image, std::string holder,
+                                 Progress progress);
 
   template <typename F>
   auto on_worker(F&& function) {

@@ -192,11 +192,13 @@ void Fetcher::pump() {
 // The queued wants that one read together with `want` serves; they count as started.
 std::vector<Fetcher::WantPtr> Fetcher::take_neighbours(const WantPtr& want, ByteRange& read) {
   constexpr size_t kMaxNeighbours = 512;
+  const CoalesceLimits& limits =
+      want->priority == Priority::kOnDemand ? x_limits.coalesce : x_limits.background_coalesce;
   auto& queued = x_queued[want->blob()];
   // From the want itself: thousands of pieces of one packed member share an offset.
   auto begin = queued.lower_bound(want->piece.chunk.blob_offset);
   while (begin->second != want) ++begin;
-  const uint64_t reach = x_limits.coalesce.max_read_bytes;
+  const uint64_t reach = limits.max_read_bytes;
   const uint64_t offset = want->piece.chunk.blob_offset;
   for (size_t n = 0;
        n < kMaxNeighbours && begin != queued.begin() && offset - std::prev(begin)->first < reach;
@@ -211,7 +213,7 @@ std::vector<Fetcher::WantPtr> Fetcher::take_neighbours(const WantPtr& want, Byte
     ranges.push_back(it->second->blob_range());
   }
   std::vector<WantPtr> taken;
-  for (const CoalescedRead& group : coalesce(ranges, x_limits.coalesce)) {
+  for (const CoalescedRead& group : coalesce(ranges, limits)) {
     const auto is_want = [&](size_t i) { return candidates[i]->second == want; };
     bool ours = false;
     for (size_t i = group.first; i < group.last; ++i) ours = ours || is_want(i);

@@ -24,6 +24,9 @@ namespace dedup {
 
 struct FetchLimits {
   CoalesceLimits coalesce;
+  // Of prefetch and background: nobody waits for their first byte, and what they ask for is known
+  // far ahead.
+  CoalesceLimits background_coalesce{64u << 10, 4u << 20};
   unsigned max_reads = 32;  // ranged reads in flight
   // Bytes asked for and not yet in the pool; one more read may start as long as there are fewer.
   uint64_t max_bytes = 32ull << 20;

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "source/manifest_json.h"
-#include "source/resolve.h"
 
 namespace dedup {
 
@@ -103,9 +102,11 @@ bool has_digest_of(const json& item, const Referrer& entry) {
   return text_in(item, "digest") == entry.manifest.digest.to_string();
 }
 
+// Compared as written: what was not UTF-8 is not in the index as it was.
 bool stands_in_place_of(const json& item, const Referrer& entry) {
   return text_in(item, "artifactType") == entry.artifact_type &&
-         annotation_in(item, kEntrypointAnnotation) == annotation_of(entry, kEntrypointAnnotation);
+         written(annotation_in(item, kEntrypointAnnotation)) ==
+             written(annotation_of(entry, kEntrypointAnnotation));
 }
 
 Result<void> check_document(const json& manifest, const Referrer& referrer) {

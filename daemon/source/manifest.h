@@ -13,6 +13,8 @@
 
 namespace dedup {
 
+inline constexpr uint64_t kMaxManifestBytes = uint64_t{4} << 20;  // of a manifest or index
+
 struct Platform {
   std::string os = "linux";
   std::string architecture;  // Go names: amd64, arm64

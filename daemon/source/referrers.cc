@@ -21,6 +21,11 @@ std::string next_link(const HttpHead& head) {
   return next ? link.substr(1, end - 1) : "";
 }
 
+// Not only statuses: some servers show a page to whoever asks for what they do not know.
+bool is_refusal(const HttpHead& head) {
+  return head.status != 200 || head.header("content-type").starts_with("text/html");
+}
+
 }  // namespace
 
 // Both answers of an endpoint nothing is known about yet.
@@ -53,7 +58,6 @@ Task<Result<RegistryReferrers::List>> RegistryReferrers::list_at(const Query& qu
   if (*known) {
     CO_TRY(list, co_await ask_api(query));
     if (list) co_return std::move(*list);
-    remember(query.endpoint, false);
   }
   co_return co_await ask_tag(query, CancelToken());
 }
@@ -93,7 +97,7 @@ Task<Result<std::optional<RegistryReferrers::List>>> RegistryReferrers::ask_api(
   uint64_t left_bytes = kMaxManifestBytes;
   for (unsigned page = 0; page < kMaxPages; ++page) {
     auto response = co_await query.endpoint.fetch(request, left_bytes, budget);
-    const bool refused = response.ok() && response->head.status != 200;
+    const bool refused = response.ok() && is_refusal(response->head);
     // What follows a first page is more of the same: without it the list is shorter.
     if (page > 0 && (!response.ok() || refused)) break;
     if (!response.ok()) co_return std::move(response).error();

@@ -252,6 +252,9 @@ Error RegistryEndpoint::status_error(const Request& request, const HttpHead& hea
   } else if (code == Errc::kNotFound) {
     text = "registry " + host + " has no " + request.target + " in " + x_config.repository +
            number + ": check the name, or push it";
+  } else if (head.status >= 300 && head.status < 400) {
+    text = "registry " + host + " sends " + request.method + " of " + request.target + " in " +
+           x_config.repository + " elsewhere" + number + ": name the host it is to go to";
   } else if (head.status == 416) {
     text = "registry " + host + " has no such range of " + request.target + " in " +
            x_config.repository + number + ": its copy is shorter than its descriptor says";

@@ -11,7 +11,6 @@
 
 namespace dedup {
 
-inline constexpr uint64_t kMaxManifestBytes = uint64_t{4} << 20;
 inline constexpr uint64_t kMaxConfigBytes = uint64_t{8} << 20;
 inline constexpr int kMaxIndexDepth = 4;  // an index may point at an index
 

@@ -6,17 +6,45 @@ namespace dedup {
 namespace {
 
 // Asked for at once, so that neighbours in the blob become one request.
-constexpr uint64_t kBatchBytes = 2u << 20;
+constexpr uint64_t kBatchBytes = 4u << 20;
+// So many pieces in a row that no list names are no accident.
+constexpr unsigned kMinStrays = 8;
 
 }  // namespace
 
 void Prefetcher::add(PrefetchList wish) {
   if (wish.ranges.empty() || x_stop.cancelled()) return;
-  auto& lists = wish.priority == Priority::kBackground ? x_idle : x_urgent;
   auto list = std::make_shared<List>();
   list->wish = std::move(wish);
-  lists.push_back(std::move(list));
+  name_pieces(*list);
+  const bool urgent = list->wish.priority != Priority::kBackground;
+  if (urgent) x_judged.push_back(list);
+  (urgent ? x_urgent : x_idle).push_back(std::move(list));
   start_workers();
+}
+
+void Prefetcher::name_pieces(List& list) const {
+  for (const PrefetchRange& wanted : list.wish.ranges) {
+    const auto segment = x_pool.segment(wanted.segment);
+    if (segment == nullptr) continue;
+    list.segments.insert(wanted.segment);
+    const auto pieces = segment->pieces_in(wanted.range);
+    for (size_t i = pieces.first; i < pieces.last; ++i) list.pieces[{wanted.segment, i}] = false;
+  }
+}
+
+void Prefetcher::fetched(const FetchRecord& record) {
+  if (record.cause != Priority::kOnDemand || x_judged.empty()) return;
+  const auto segment = x_pool.segment(record.segment);
+  if (segment == nullptr) return;
+  const size_t piece = segment->pieces_in(record.range).first;
+  const std::vector<ListPtr> judged = x_judged;
+  for (const ListPtr& list : judged) {
+    if (!list->segments.contains(record.segment)) continue;
+    ++(list->pieces.contains({record.segment, piece}) ? list->fits : list->strays);
+    if (list->strays >= kMinStrays && list->strays > 2 * list->fits)
+      give_up(list, make_error(Errc::kInvalid, "its containers read other files than it names"));
+  }
 }
 
 void Prefetcher::drop(const Digest& owner) {
@@ -25,6 +53,7 @@ void Prefetcher::drop(const Digest& owner) {
   };
   std::erase_if(x_urgent, of_owner);
   std::erase_if(x_idle, of_owner);
+  std::erase_if(x_judged, of_owner);
 }
 
 std::deque<Prefetcher::ListPtr>* Prefetcher::next_lists() {
@@ -76,7 +105,7 @@ Prefetcher::Batch Prefetcher::take_batch(List& list) const {
     for (size_t i = pieces.first; i < pieces.last; ++i) {
       const Piece piece = segment->piece(i);
       if (segment->state(i) != PieceState::kMissing || !piece.has_random_access()) continue;
-      if (!list.asked.insert({wanted.segment, i}).second) continue;
+      if (std::exchange(list.pieces[{wanted.segment, i}], true)) continue;
       batch.bytes += piece.chunk.blob_bytes;
       batch.pieces.push_back({wanted.segment, piece.range()});
     }
@@ -93,8 +122,9 @@ Task<void> Prefetcher::fetch(ListPtr list, Batch batch) {
     co_await fetches.join();
     if (!list->dropped) list->bytes += batch.bytes;
   }
-  const bool last = --list->batches == 0 && list->next >= list->wish.ranges.size();
-  if (last && list->bytes > 0)
+  if (--list->batches > 0 || list->next < list->wish.ranges.size()) co_return;
+  std::erase(x_judged, list);
+  if (list->bytes > 0)
     x_log.info("prefetched", {{"list", list->wish.name}, {"bytes", list->bytes}});
 }
 
@@ -107,6 +137,7 @@ void Prefetcher::give_up(const ListPtr& list, const Error& error) {
   if (std::exchange(list->dropped, true)) return;
   std::erase(x_urgent, list);
   std::erase(x_idle, list);
+  std::erase(x_judged, list);
   x_log.warn("prefetch given up", {{"list", list->wish.name}, {"error", error}});
 }
 
@@ -114,6 +145,7 @@ void Prefetcher::stop() {
   x_stop.cancel();
   x_urgent.clear();
   x_idle.clear();
+  x_judged.clear();
 }
 
 Task<void> Prefetcher::close() {

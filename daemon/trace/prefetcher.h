@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -30,7 +31,7 @@ struct PrefetchList {
 };
 
 struct PrefetchOptions {
-  unsigned workers = 4;          // batches of 2 MiB, as compressed, under way at once; >= 1
+  unsigned workers = 4;          // batches of 4 MiB, as compressed, under way at once; >= 1
   uint64_t max_bytes_per_s = 0;  // compressed, of all lists together; 0: no limit
 };
 
@@ -44,6 +45,10 @@ class Prefetcher {
   // source is ill, and whoever needs the bytes will try again; and when the disk is as full as the
   // pool may make it.
   void add(PrefetchList list);
+  // A piece has come in. When readers fetch for themselves, and mostly what the list does not name,
+  // the list is of other containers than these: it is dropped, as its bytes take the link from
+  // theirs.
+  void fetched(const FetchRecord& record);
   // Begins nothing more of that owner.
   void drop(const Digest& owner);
 
@@ -56,9 +61,13 @@ class Prefetcher {
   struct List {
     PrefetchList wish;
     size_t next = 0;
-    std::set<std::pair<SegmentId, size_t>> asked;  // pieces
-    uint64_t bytes = 0;                            // brought in, compressed
-    unsigned batches = 0;                          // under way
+    // Pieces of its ranges; present or asked for already: true.
+    std::map<std::pair<SegmentId, size_t>, bool> pieces;
+    std::set<SegmentId> segments;
+    unsigned fits = 0;     // pieces that readers fetched before it
+    unsigned strays = 0;   // pieces of its segments that readers fetched and it does not name
+    uint64_t bytes = 0;    // brought in, compressed
+    unsigned batches = 0;  // under way
     bool dropped = false;
   };
   using ListPtr = std::shared_ptr<List>;
@@ -67,6 +76,7 @@ class Prefetcher {
     uint64_t bytes = 0;  // compressed
   };
 
+  void name_pieces(List& list) const;
   std::deque<ListPtr>* next_lists();
   void start_workers();
   Task<void> work();
@@ -80,8 +90,9 @@ class Prefetcher {
   Log& x_log;
   Pool& x_pool;
   const PrefetchOptions x_options;
-  std::deque<ListPtr> x_urgent;  // with ranges left
-  std::deque<ListPtr> x_idle;    // of Priority::kBackground
+  std::deque<ListPtr> x_urgent;   // with ranges left
+  std::vector<ListPtr> x_judged;  // of x_urgent, and those whose last batches are under way
+  std::deque<ListPtr> x_idle;     // of Priority::kBackground
   std::chrono::steady_clock::time_point x_share_free{};
   unsigned x_working = 0;
   CancelSource x_stop;

@@ -16,7 +16,10 @@ Tracing::Tracing(Ring& ring, Workers& workers, Log& log, Pool& pool, Locations& 
       x_recordings(ring, workers, log, pool, x_files, options.recording),
       x_prefetcher(ring, log, pool, options.prefetch),
       x_warmup(ring, workers, log, pool, locations, x_files, x_prefetcher, options.warmup) {
-  pool.on_fetched([this](const FetchRecord& record) { x_recordings.fetched(record); });
+  pool.on_fetched([this](const FetchRecord& record) {
+    x_recordings.fetched(record);
+    x_prefetcher.fetched(record);
+  });
 }
 
 ImageEvents Tracing::image_events() {
@@ -26,6 +29,9 @@ ImageEvents Tracing::image_events() {
     if (x_prefetch_enabled) x_warmup.preparing(image);
   };
   if (!x_prefetch_enabled) return events;
+  events.layer_ready = [this](const ResolvedImage& image, const Digest& layer) {
+    x_warmup.layer_ready(image, layer);
+  };
   events.prepared = [this](const ResolvedImage& image) { x_warmup.prepared(image); };
   events.removed = [this] { x_warmup.removed(); };
   return events;

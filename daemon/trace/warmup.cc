@@ -17,7 +17,29 @@ void bound(Map& map) {
   if (map.size() >= kMaxRemembered) map.clear();
 }
 
+// Else its layers cannot be told apart before all are there.
+bool names_layers(const Profile& profile) {
+  return std::ranges::all_of(profile.entries,
+                             [](const ProfileEntry& entry) { return entry.layer.has_value(); });
+}
+
 }  // namespace
+
+Warmup::Arrival::Arrival(Ring& ring, const TracedImage& image) {
+  for (const Digest& layer : image.layers)
+    layers.try_emplace(layer, std::make_unique<OneShot<bool>>(ring));
+}
+
+void Warmup::Arrival::note(const Digest& layer) {
+  const auto found = layers.find(layer);
+  if (found != layers.end() && !found->second->ready()) found->second->set(true);
+}
+
+void Warmup::Arrival::note_all() {
+  for (auto& [layer, there] : layers) {
+    if (!there->ready()) there->set(true);
+  }
+}
 
 TracedImage traced_image(const ResolvedImage& image) {
   TracedImage traced;
@@ -49,14 +71,18 @@ void Warmup::preparing(const ResolvedImage& image) {
 void Warmup::begin(TracedImage image, Reference reference) {
   auto& arrival = x_arrivals[image.key];
   if (arrival != nullptr) return;
-  arrival = std::make_shared<Arrival>(x_ring);
+  arrival = std::make_shared<Arrival>(x_ring, image);
   x_tasks.spawn(warm(std::move(image), std::move(reference), arrival));
+}
+
+void Warmup::layer_ready(const ResolvedImage& image, const Digest& layer) {
+  const auto found = x_arrivals.find(traced_image(image).key);
+  if (found != x_arrivals.end()) found->second->note(layer);
 }
 
 void Warmup::prepared(const ResolvedImage& image) {
   const auto found = x_arrivals.find(traced_image(image).key);
-  if (found == x_arrivals.end() || found->second->layers_are_there.ready()) return;
-  found->second->layers_are_there.set(true);
+  if (found != x_arrivals.end()) found->second->note_all();
 }
 
 void Warmup::landmark(const LayerRecord& layer, ByteRange blob) {
@@ -71,8 +97,7 @@ void Warmup::mounted(const std::vector<Digest>& layers) {
   if (known == x_known.end()) return;
   if (!x_warm.contains(key)) begin(known->second.first, known->second.second);
   const auto arrival = x_arrivals.find(key);
-  if (arrival != x_arrivals.end() && !arrival->second->layers_are_there.ready())
-    arrival->second->layers_are_there.set(true);
+  if (arrival != x_arrivals.end()) arrival->second->note_all();
 }
 
 void Warmup::unmounted(const std::vector<Digest>& layers) {
@@ -82,9 +107,19 @@ void Warmup::unmounted(const std::vector<Digest>& layers) {
 }
 
 Task<void> Warmup::warm(TracedImage image, Reference reference, std::shared_ptr<Arrival> arrival) {
-  auto profile = co_await find_profile(image, reference);
-  co_await arrival->layers_are_there.wait();
-  co_await prefetch(image, std::move(profile));
+  auto found = co_await find_profile(image, reference);
+  std::shared_ptr<const Profile> profile;
+  if (found.ok()) profile = std::make_shared<const Profile>(std::move(*found));
+  if (profile != nullptr && names_layers(*profile)) {
+    TaskScope layers;
+    for (size_t i = 0; i < image.layers.size(); ++i)
+      layers.spawn(prefetch_layer(image, i, profile, arrival));
+    co_await layers.join();
+  } else {
+    for (auto& [layer, there] : arrival->layers) co_await there->wait();
+    co_await prefetch_whole(image, profile);
+  }
+  if (x_options.fill) co_await fill(image);
   x_arrivals.erase(image.key);
   bound(x_warm);
   x_warm.insert(image.key);
@@ -125,35 +160,61 @@ std::vector<Warmup::Landmark> Warmup::landmarks_of(const TracedImage& image) con
   return landmarks;
 }
 
-Task<void> Warmup::prefetch(TracedImage image, Result<Profile> profile) {
-  std::vector<PrefetchRange> wanted;
-  std::vector<PrefetchRange> rest;
-  const auto landmarks = landmarks_of(image);
-  const auto ready = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<void> {
+// Its first files come while the table of contents of a larger layer is still being read.
+Task<void> Warmup::prefetch_layer(TracedImage image, size_t layer,
+                                  std::shared_ptr<const Profile> profile,
+                                  std::shared_ptr<Arrival> arrival) {
+  const Digest digest = image.layers[layer];
+  co_await arrival->layers.at(digest)->wait();
+  auto ranges =
+      co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<std::vector<PrefetchRange>> {
+        TRY(placed, load_layer_index(x_pool.options().directory, digest));
+        const std::vector<NamedLayer> one{{digest, std::move(placed)}};
+        return profile_ranges(*profile, one, x_options.max_ranges);
+      });
+  // A layer that failed to come is reported by who asked for it.
+  if (!ranges.ok()) co_return;
+  x_prefetcher.add({"profile of " + image.ref, image.key, std::move(*ranges)});
+}
+
+Task<Result<std::vector<NamedLayer>>> Warmup::load_layers(TracedImage image) {
+  co_return co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::vector<NamedLayer>> {
     std::vector<NamedLayer> layers;
     for (const Digest& digest : image.layers) {
       TRY(placed, load_layer_index(x_pool.options().directory, digest));
       layers.push_back({digest, std::move(placed)});
     }
-    if (profile.ok()) wanted = profile_ranges(*profile, layers, x_options.max_ranges);
-    for (size_t i = 0; !profile.ok() && i < landmarks.size(); ++i) {
-      const auto before = before_landmark(*landmarks[i].segment, landmarks[i].blob);
-      wanted.insert(wanted.end(), before.begin(), before.end());
-    }
-    if (x_options.fill) rest = all_ranges(layers);
-    return {};
+    return layers;
   });
-  // A layer that failed to come is reported by who asked for it.
-  if (!ready.ok()) co_return;
-  const std::string what = profile.ok() ? "profile of " : "landmarks of ";
-  x_prefetcher.add({what + image.ref, image.key, std::move(wanted)});
-  x_prefetcher.add({"rest of " + image.ref, image.key, std::move(rest), Priority::kBackground});
+}
+
+Task<void> Warmup::prefetch_whole(TracedImage image, std::shared_ptr<const Profile> profile) {
+  const auto landmarks = landmarks_of(image);
+  if (profile == nullptr && landmarks.empty()) co_return;
+  auto layers = co_await load_layers(image);
+  if (!layers.ok()) co_return;
+  auto ranges = co_await x_workers.run(Priority::kPrefetch, [&] {
+    if (profile != nullptr) return profile_ranges(*profile, *layers, x_options.max_ranges);
+    std::vector<PrefetchRange> all;
+    for (const Landmark& landmark : landmarks) {
+      const auto before = before_landmark(*landmark.segment, landmark.blob);
+      all.insert(all.end(), before.begin(), before.end());
+    }
+    return all;
+  });
+  const std::string what = profile != nullptr ? "profile of " : "landmarks of ";
+  x_prefetcher.add({what + image.ref, image.key, std::move(ranges)});
+}
+
+Task<void> Warmup::fill(TracedImage image) {
+  auto layers = co_await load_layers(image);
+  if (layers.ok())
+    x_prefetcher.add(
+        {"rest of " + image.ref, image.key, all_ranges(*layers), Priority::kBackground});
 }
 
 Task<void> Warmup::close() {
-  for (const auto& [key, arrival] : x_arrivals) {
-    if (!arrival->layers_are_there.ready()) arrival->layers_are_there.set(true);
-  }
+  for (const auto& [key, arrival] : x_arrivals) arrival->note_all();
   co_await x_tasks.join();
 }
 

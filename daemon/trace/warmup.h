@@ -34,6 +34,7 @@ class Warmup {
          TraceFiles& files, Prefetcher& prefetcher, WarmupOptions options);
 
   void preparing(const ResolvedImage& image);
+  void layer_ready(const ResolvedImage& image, const Digest& layer);
   void prepared(const ResolvedImage& image);
   // Of a layer that has just come: where its maker's landmark is.
   void landmark(const LayerRecord& layer, ByteRange blob);
@@ -56,14 +57,20 @@ class Warmup {
     ByteRange blob;
   };
   struct Arrival {
-    OneShot<bool> layers_are_there;
-    explicit Arrival(Ring& ring) : layers_are_there(ring) {}
+    std::map<Digest, std::unique_ptr<OneShot<bool>>> layers;  // set when they are there, or failed
+    Arrival(Ring& ring, const TracedImage& image);
+    void note(const Digest& layer);
+    void note_all();
   };
 
   void begin(TracedImage image, Reference reference);
   Task<void> warm(TracedImage image, Reference reference, std::shared_ptr<Arrival> arrival);
   Task<Result<Profile>> find_profile(const TracedImage& image, const Reference& reference);
-  Task<void> prefetch(TracedImage image, Result<Profile> profile);
+  Task<void> prefetch_layer(TracedImage image, size_t layer, std::shared_ptr<const Profile> profile,
+                            std::shared_ptr<Arrival> arrival);
+  Task<void> prefetch_whole(TracedImage image, std::shared_ptr<const Profile> profile);
+  Task<void> fill(TracedImage image);
+  Task<Result<std::vector<NamedLayer>>> load_layers(TracedImage image);
   std::vector<Landmark> landmarks_of(const TracedImage& image) const;
 
   Ring& x_ring;

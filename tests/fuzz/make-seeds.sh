@@ -75,3 +75,12 @@ done
 printf '\002# list\n/bin/sh\nusr/lib/x\n' >"$out/fuzz_profile/paths"
 printf '\003{"path":"bin/sh","manifestDigest":"%s","layerIndex":0}\n' "$digest" >"$out/fuzz_profile/stargz"
 printf '\004["/bin/sh", "/usr/lib/x"]' >"$out/fuzz_profile/soci"
+
+# fuzz_referrers: the first byte chooses the reader.
+mkdir -p "$out/fuzz_referrers"
+subject=sha256:$(printf subject | sha256sum | cut -c-64)
+entry() { printf '{"mediaType":"a/b","digest":"%s","size":8,"artifactType":"application/%s"}' "$digest" "$1"; }
+printf '\000{"schemaVersion":2,"manifests":[%s,%s,7,{}],"annotations":{"a":"b"}}' "$(entry ours)" "$(entry foreign)" >"$out/fuzz_referrers/index"
+printf '\001{"artifactType":"application/ours","config":%s,"layers":[{"mediaType":"text/plain","digest":"%s","size":8}],"subject":{"digest":"%s","size":7}}' \
+  "$(entry ours)" "$digest" "$subject" >"$out/fuzz_referrers/manifest"
+printf '\0022026-11-21T23:08:09.000042+01:30' >"$out/fuzz_referrers/time"

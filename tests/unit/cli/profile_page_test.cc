@@ -90,6 +90,7 @@ TEST(ProfilePage, EachThingThatHappenedHasAMark) {
   EXPECT_EQ(marks(page, "wait late"), 1u);
   EXPECT_EQ(marks(page, "lead"), 1u);             // libc; app.py came after its touch
   EXPECT_EQ(marks(page, "mark background"), 0u);  // long after the last touch
+  EXPECT_THAT(page, HasSubstr("behind the right edge, until 15 min; it fetched 7.59 KiB in all"));
   EXPECT_EQ(count_of(page, "container starts</div>"), 2u);
 }
 
@@ -163,6 +164,16 @@ TEST(ProfilePage, ThousandsOfFilesStayAPicture) {
   EXPECT_LT(std::stod(found[1]), 760);
   EXPECT_LT(page.find("id=\"files\""), 300'000u);
   EXPECT_EQ(count_of(page, "<td class=\"path\">"), kFiles);
+}
+
+// Read-around may bring hundreds of files that nobody wants.
+TEST(ProfilePage, WhatWasNotTouchedDoesNotSqueezeWhatWas) {
+  Profile trace = sample_trace();
+  trace.fetches.clear();
+  for (uint64_t i = 0; i < 3000; ++i)
+    trace.fetches.push_back(
+        fetched(0, "/n" + std::to_string(i), {0, 10}, i, FetchCause::kPrefetch));
+  EXPECT_THAT(profile_page(trace), HasSubstr("data-touched=\"4\" data-row=\"17\""));
 }
 
 TEST(Html, Escapes) {

@@ -111,6 +111,8 @@ TEST(ReferrerIndex, TextsThatAreNotUtf8DoNotEndTheProgram) {
   const auto index = add_referrer("", entry("a", "", "run \xff\xfe"));
   ASSERT_TRUE(index.ok());
   EXPECT_EQ(parse_referrers(*index, kSubject, kType)->size(), 1U);
+  const auto again = add_referrer(*index, entry("b", "", "run \xff\xfe"));
+  EXPECT_EQ(parse_referrers(*again, kSubject, kType)->size(), 1U);
   Artifact artifact{kType, kType, {}, {{kEntrypointAnnotation, "\xc3"}}};
   EXPECT_TRUE(json::accept(artifact_manifest(artifact, entry("s", "").manifest)));
 }
@@ -129,6 +131,8 @@ TEST(ArtifactManifest, ConfigTypeStandsForAnAbsentArtifactType) {
   EXPECT_TRUE(artifact_layer(manifest.dump(), referrer, "text/plain", 0).ok());
   EXPECT_TRUE(check_refers(manifest.dump(), referrer).ok());
   EXPECT_FALSE(check_refers("", referrer).ok());
+  const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
+  EXPECT_FALSE(artifact_layer(R"({"layers":)" + deep + "}", referrer, "text/plain", 0).ok());
 }
 
 }  // namespace

@@ -188,6 +188,11 @@ TEST_F(Referrers, WhatARegistryHasIsRemembered) {
   for (int i = 0; i < 3; ++i) listed();
   EXPECT_EQ(asked_api(), 4U);
   EXPECT_EQ(asked_tag(), before + 1);
+  // A refusal of these credentials does not mean that it is gone.
+  registry.fail_next(1, "/referrers/", "403 Forbidden");
+  for (int i = 0; i < 2; ++i) listed();
+  EXPECT_EQ(asked_api(), 6U);
+  EXPECT_EQ(asked_tag(), before + 2);
   // It was there and is gone.
   registry.set_referrers(Api::kNone);
   pushed("late");
@@ -221,6 +226,9 @@ TEST_F(Referrers, ApiThatFailsLeavesTheTagAndSilenceIsNotNone) {
   ASSERT_FALSE(list().ok());
   expect_error(list().error(), Errc::kUnavailable, registry.host());
   registry.fail_next(1000, "/referrers/", "405 No");
+  EXPECT_TRUE(listed().empty());
+  make_source();
+  answer("/referrers/", "<html>Welcome</html>", "Content-Type: text/html; charset=utf-8\r\n");
   EXPECT_TRUE(listed().empty());
 }
 
@@ -403,7 +411,7 @@ TEST_F(Referrers, RefusedPushesSayWhy) {
   registry.fail_next(1, "/uploads/", "405 Method Not Allowed");
   expect_error(push("x").error(), Errc::kUnsupported, "read-only");
   registry.fail_next(1, "/uploads/", "307 Temporary Redirect", "Location: /elsewhere\r\n");
-  expect_error(push("x").error(), Errc::kInvalid, "(307)");
+  expect_error(push("x").error(), Errc::kInvalid, "elsewhere (307)");
   EXPECT_TRUE(registry.seen("/elsewhere").empty());
   const Digest real = std::exchange(subject, sha256(as_bytes("absent")));
   expect_error(push("x").error(), Errc::kNotFound, subject.to_string());
