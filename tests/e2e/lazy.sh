@@ -13,6 +13,7 @@ run_numpy() {
   ctr run --rm --snapshotter dedup "$1" "$2" python3 -c 'import numpy; print(numpy.eye(100).trace())' </dev/null
 }
 rpull() { ctr-remote images rpull --plain-http --snapshotter dedup "$1" >>"$LAB/log/pull.log" 2>&1 || die "rpull of $1 failed"; }
+manifest_gets() { tail -c "+$(($1 + 1))" "$LAB/log/registry.log" | grep -c '"GET /v2/[^ ]*/manifests/first .*"dedup-snapshotter"' || true; }
 layer_gets() { registry_blob_gets "$1" | grep -cE "$layer_pattern" || true; }
 
 require_root
@@ -28,6 +29,7 @@ layer_pattern=$(image_manifest "$demo/estargz" | jq -r '[.layers[].digest] | joi
 lab_cold dedup
 mark=$(registry_mark)
 rpull "$REGISTRY/demo:first"
+check_equal "manifests the daemon asked for" 1 "$(manifest_gets "$mark")"
 say "pulled: $(registry_bytes "$mark") bytes in $(registry_requests "$mark") requests"
 check_equal "numpy runs" 100.0 "$(run_numpy "$REGISTRY/demo:first" one)"
 touched=$(dedupd_number .fetch.chunk_bytes)

@@ -10,7 +10,7 @@ modes_prepare() {
   local image
   for image in "$@"; do
     lab_cold dedup "$(trace_directory "$image") | .trace.auto_starts = 1"
-    ctr-remote images rpull --plain-http --snapshotter dedup "$LINK_ADDRESS/$image:lazy" >>"$LAB/log/pull.log" 2>&1
+    pull "$image"
     run_until_ready "$image" record
     run_end
     wait_until 60 recorded "$image" || die "the start of $image was not recorded: $(dedupctl trace list)"

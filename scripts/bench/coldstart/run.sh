@@ -10,7 +10,9 @@
 # Modes: lazy, profile, wrong (see modes.sh beside this file).
 # Columns: pull_s, run_s (from the end of the pull to the first line), total_s their sum; warm_s a second run on the same node;
 # floor_s 4 round trips, the bytes at full bandwidth, and warm_s; medians and one 95th percentile. cpu_s is dedupd's, until the
-# first line. LAB_KEEP=1 keeps all logs, of the link, too (log/deliveries).
+# first line. touched, miss_pct, late_pct come from one more start, which is recorded and not timed: ranges the container touched,
+# those it had to fetch itself, and those it waited for although they were on their way. LAB_KEEP=1 keeps all logs, of the link,
+# too; timeline.py says from it where the time went.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry image-build image-convert dedupd cold bench; do . "$REPO/scripts/lib/$piece.sh"; done
@@ -27,10 +29,13 @@ link_start() {
   LINK_ADDRESS=$(sed -n 's/^listening on //p' "$LAB/log/link.log")
 }
 
-# run_until_ready IMAGE ID: runs the image's own command until its first line of output, which must be `ready`.
+pull() { ctr-remote images rpull --plain-http --snapshotter dedup "$LINK_ADDRESS/$1:lazy" >>"$LAB/log/pull.log" 2>&1 || die "pull of $1 failed: $(tail -n 3 "$LAB/log/pull.log")"; }
+
+# run_until_ready IMAGE NAME: runs the image's own command until its first line of output, which must be `ready`. runc knows
+# containers by id alone: another lab may have one of that name.
 run_until_ready() {
   local line pid
-  exec 3< <(exec ctr run --rm --snapshotter dedup "$LINK_ADDRESS/$1:lazy" "$2" 2>>"$LAB/log/run.log" </dev/null)
+  exec 3< <(exec ctr run --rm --snapshotter dedup "$LINK_ADDRESS/$1:lazy" "$2-${LAB##*.}" 2>>"$LAB/log/run.log" </dev/null)
   pid=$!
   read -r line <&3 || die "no output from $1: $(tail -n 3 "$LAB/log/run.log")"
   [[ $line == ready* ]] || die "$1 printed: $line"
@@ -50,14 +55,14 @@ dedupd_cpu() {
 
 # cold_start IMAGE MODE: one sample.
 cold_start() {
-  local image=$1 mode=$2 ref=$LINK_ADDRESS/$1:lazy t0 t1 pull_s run_s warm_s cpu_before cpu_s bytes requests
+  local image=$1 mode=$2 t0 t1 mark pull_s run_s warm_s cpu_before cpu_s bytes requests
   lab_cold dedup "$(mode_config "$mode" "$image")"
   [ "$(ctr content ls -q | wc -l) $(dedupd_number .fetch.bytes)" = "0 0" ] || die "the node is not cold"
   mark=$(registry_mark)
   cpu_before=$(dedupd_cpu)
 
   t0=$EPOCHREALTIME
-  ctr-remote images rpull --plain-http --snapshotter dedup "$ref" >>"$LAB/log/pull.log" 2>&1 || die "pull failed: $(tail -n 3 "$LAB/log/pull.log")"
+  pull "$image"
   pull_s=$(seconds_since "$t0")
   t1=$EPOCHREALTIME
   run_until_ready "$image" cold
@@ -78,8 +83,27 @@ cold_start() {
   say "round $round: $image, $mode: pull $pull_s s, run $run_s s, again $warm_s s; $bytes bytes, $requests requests"
 }
 
+# watch IMAGE MODE: one more cold start, recorded.
+watch() {
+  local image=$1 mode=$2 traces=$LAB/watched/$1-$2 known
+  mkdir -p "$traces"
+  case $mode in
+    profile) cp -r "$LAB/traces/$image/." "$traces" ;;
+    wrong) cp -r "$LAB/traces/$image-wrong/." "$traces" ;;
+  esac
+  lab_cold dedup "$(mode_config "$mode" "$image") | .trace.auto_starts = 16 | .prefetch.trace_dir = \"$traces\""
+  known=$(find "$traces" -name 'start-*' | wc -l)
+  pull "$image"
+  run_until_ready "$image" watched
+  run_end
+  another_start() { [ "$(find "$traces" -name 'start-*' | wc -l)" -gt "$known" ]; }
+  wait_until 60 another_start || die "the start of $image was not recorded"
+  dedupctl profile show "$(find "$traces" -name 'start-*' | sort | tail -n 1)" --json |
+    jq -c --arg image "$image" --arg mode "$mode" '{image: $image, mode: $mode, touched: .trace.touched}' >>"$LAB/watched.json"
+}
+
 rows() {
-  jq -s --argjson rtt_ms "$RTT_MS" --argjson mbit "$MBIT" "$BENCH_JQ"'
+  jq -s --slurpfile watched "$LAB/watched.json" --argjson rtt_ms "$RTT_MS" --argjson mbit "$MBIT" "$BENCH_JQ"'
     def median(f): map(f) | at(0.5);
     group_by(.image) | map(
       (map(select(.mode == "lazy")) | {bytes: median(.bytes), total_s: median(.total_s)}) as $lazy
@@ -89,6 +113,9 @@ rows() {
            p95_s: (map(.total_s) | at(0.95)), warm_s: median(.warm_s), floor_s: $floor, of_floor: (median(.total_s) / $floor),
            mb: (median(.bytes) / 1e6), requests: median(.requests), cpu_s: median(.cpu_s),
            faster: ($lazy.total_s / median(.total_s)), bytes_of_lazy: (median(.bytes) / $lazy.bytes)}
+        | . as $row | ($watched[] | select(.image == $row.image and .mode == $row.mode).touched) as $touched
+        | ($touched | add) as $all
+        | . + {touched: $all, miss_pct: ($touched.miss * 100 / $all), late_pct: ($touched.late * 100 / $all)}
         | map_values(if type == "number" then digits(2) else . end))) | flatten | sort_by(.image)' "$LAB/samples"
 }
 
@@ -108,6 +135,9 @@ for ((round = 1; round <= RUNS; ++round)); do
   for image in "${images[@]}"; do
     for mode in $MODES; do cold_start "$image" "$mode"; done
   done
+done
+for image in "${images[@]}"; do
+  for mode in $MODES; do watch "$image" "$mode"; done
 done
 dedupd_wipe
 bench_result "$(rows)" "$(jq -s --argjson rtt_ms "$RTT_MS" --argjson mbit "$MBIT" --arg containerd "$(containerd --version | cut -d' ' -f3)" \
