@@ -99,8 +99,7 @@ PoolOptions pool_options(const Config& config, const KeptLink& link) {
   options.directory = config.root + "/pool";
   options.chunk_bytes = static_cast<uint32_t>(config.chunk_bytes);
   options.fetch.coalesce = {config.fetch.coalesce_gap_bytes, config.fetch.coalesce_max_bytes};
-  options.fetch.background_coalesce = {config.prefetch.coalesce_gap_bytes,
-                                       config.fetch.coalesce_max_bytes};
+  options.fetch.background_coalesce.max_gap_bytes = config.prefetch.coalesce_gap_bytes;
   options.readahead_bytes = config.fetch.readahead_bytes;
   options.readaround_bytes = config.fetch.readaround_bytes;
   options.fetch.max_reads = static_cast<unsigned>(config.fetch.max_transfers);
@@ -126,6 +125,7 @@ TracingOptions tracing_options(const Config& config) {
   options.recording.max_time = std::chrono::milliseconds(config.trace.max_time_ms);
   options.recording.quiet_time = std::chrono::milliseconds(config.trace.quiet_time_ms);
   options.prefetch.workers = static_cast<unsigned>(prefetch.workers);
+  options.prefetch.coalesce.max_gap_bytes = prefetch.coalesce_gap_bytes;
   options.prefetch.max_bytes_per_s = prefetch.max_bytes_per_s;
   options.warmup.from_registry = prefetch.from_registry;
   options.warmup.fill = prefetch.fill;

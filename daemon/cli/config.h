@@ -40,7 +40,7 @@ struct FetchConfig {
 
 struct PrefetchConfig {
   bool enabled = true;
-  uint64_t workers = 4;
+  uint64_t workers = 12;
   uint64_t queue_size = 65'536;
   uint64_t coalesce_gap_bytes = 64 << 10;
   uint64_t max_bytes_per_s = 0;  // no limit

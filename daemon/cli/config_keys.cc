@@ -72,7 +72,7 @@ const std::array kKeys{
               "fetch what containers of an image are going to read: by its access profile, else as "
               "its maker marked it (eStargz prefetch landmark)"},
     ConfigKey{"prefetch.workers", CountKey{DEDUP_FIELD(uint64_t, prefetch.workers), 1, 64},
-              "batches of 4 MiB (compressed) fetched ahead at once"},
+              "requests of the prefetch under way at once"},
     ConfigKey{"prefetch.queue_size",
               CountKey{DEDUP_FIELD(uint64_t, prefetch.queue_size), 1, 10'000'000},
               "file ranges of one profile that are prefetched; the rest of it is not"},

@@ -5,8 +5,9 @@
 namespace dedup {
 namespace {
 
-// Asked for at once, so that neighbours in the blob become one request.
-constexpr uint64_t kBatchBytes = 4u << 20;
+// So far ahead neighbours are looked for: a directory's files are near one another in the blob, but
+// not always touched one after the other.
+constexpr uint64_t kPlanBytes = 16u << 20;
 // So many pieces in a row that no list names are no accident.
 constexpr unsigned kMinStrays = 8;
 
@@ -73,11 +74,16 @@ Task<void> Prefetcher::work() {
   while (auto* lists = next_lists()) {
     ListPtr list = std::move(lists->front());
     lists->pop_front();
-    Batch batch = take_batch(*list);
-    ++list->batches;
-    if (list->next < list->wish.ranges.size()) lists->push_back(list);
-    co_await wait_for_share(batch.bytes);
-    co_await fetch(std::move(list), std::move(batch));
+    if (list->planned.empty()) plan(*list);
+    Read read;
+    if (!list->planned.empty()) {
+      read = std::move(list->planned.front());
+      list->planned.pop_front();
+    }
+    ++list->reads;
+    if (!list->planned.empty() || list->next < list->wish.ranges.size()) lists->push_back(list);
+    co_await wait_for_share(read.bytes);
+    co_await fetch(std::move(list), std::move(read));
   }
   --x_working;
 }
@@ -95,34 +101,58 @@ Task<void> Prefetcher::wait_for_share(uint64_t bytes) {
   if (begin > now) co_await x_ring.sleep(begin - now, x_stop.token());
 }
 
-Prefetcher::Batch Prefetcher::take_batch(List& list) const {
-  Batch batch;
-  for (; list.next < list.wish.ranges.size() && batch.bytes < kBatchBytes; ++list.next) {
-    const PrefetchRange& wanted = list.wish.ranges[list.next];
-    const auto segment = x_pool.segment(wanted.segment);
+// The next pieces to ask for; those of a segment are of one blob.
+std::map<SegmentId, std::vector<Prefetcher::Wanted>> Prefetcher::take_pieces(List& list) const {
+  std::map<SegmentId, std::vector<Wanted>> wanted;
+  uint64_t bytes = 0;
+  for (; list.next < list.wish.ranges.size() && bytes < kPlanBytes; ++list.next) {
+    const PrefetchRange& range = list.wish.ranges[list.next];
+    const auto segment = x_pool.segment(range.segment);
     if (segment == nullptr) continue;
-    const auto pieces = segment->pieces_in(wanted.range);
+    const auto pieces = segment->pieces_in(range.range);
     for (size_t i = pieces.first; i < pieces.last; ++i) {
       const Piece piece = segment->piece(i);
       if (segment->state(i) != PieceState::kMissing || !piece.has_random_access()) continue;
-      if (std::exchange(list.pieces[{wanted.segment, i}], true)) continue;
-      batch.bytes += piece.chunk.blob_bytes;
-      batch.pieces.push_back({wanted.segment, piece.range()});
+      if (std::exchange(list.pieces[{range.segment, i}], true)) continue;
+      bytes += piece.chunk.blob_bytes;
+      const ByteRange blob{piece.chunk.blob_offset, piece.chunk.blob_bytes};
+      wanted[range.segment].push_back({blob, list.next, piece.range()});
     }
   }
-  return batch;
+  return wanted;
 }
 
-Task<void> Prefetcher::fetch(ListPtr list, Batch batch) {
-  if (!batch.pieces.empty() && !x_pool.has_space())
+// The next ranges as reads, in the order in which each is wanted first.
+void Prefetcher::plan(List& list) const {
+  std::multimap<size_t, Read> reads;  // by place of their first piece
+  for (auto& [segment, pieces] : take_pieces(list)) {
+    std::ranges::sort(pieces, {}, [](const Wanted& one) { return one.blob.offset; });
+    std::vector<ByteRange> blobs;
+    for (const Wanted& piece : pieces) blobs.push_back(piece.blob);
+    for (const CoalescedRead& group : coalesce(blobs, x_options.coalesce)) {
+      Read read{{}, group.range.length};
+      size_t first = SIZE_MAX;
+      for (size_t i = group.first; i < group.last; ++i) {
+        read.pieces.push_back({segment, pieces[i].range});
+        first = std::min(first, pieces[i].place);
+      }
+      reads.emplace(first, std::move(read));
+    }
+  }
+  for (auto& [place, read] : reads) list.planned.push_back(std::move(read));
+}
+
+Task<void> Prefetcher::fetch(ListPtr list, Read read) {
+  if (!read.pieces.empty() && !x_pool.has_space())
     give_up(list, make_error(Errc::kNoSpace, "the disk is as full as the pool may make it"));
   if (!list->dropped && !x_stop.cancelled()) {
     TaskScope fetches;
-    for (const PrefetchRange& piece : batch.pieces) fetches.spawn(fetch_one(list, piece));
+    for (const PrefetchRange& piece : read.pieces) fetches.spawn(fetch_one(list, piece));
     co_await fetches.join();
-    if (!list->dropped) list->bytes += batch.bytes;
+    if (!list->dropped) list->bytes += read.bytes;
   }
-  if (--list->batches > 0 || list->next < list->wish.ranges.size()) co_return;
+  if (--list->reads > 0 || !list->planned.empty() || list->next < list->wish.ranges.size())
+    co_return;
   std::erase(x_judged, list);
   if (list->bytes > 0)
     x_log.info("prefetched", {{"list", list->wish.name}, {"bytes", list->bytes}});
@@ -135,6 +165,7 @@ Task<void> Prefetcher::fetch_one(ListPtr list, PrefetchRange piece) {
 
 void Prefetcher::give_up(const ListPtr& list, const Error& error) {
   if (std::exchange(list->dropped, true)) return;
+  list->planned.clear();
   std::erase(x_urgent, list);
   std::erase(x_idle, list);
   std::erase(x_judged, list);

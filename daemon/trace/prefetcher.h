@@ -31,7 +31,9 @@ struct PrefetchList {
 };
 
 struct PrefetchOptions {
-  unsigned workers = 4;          // batches of 4 MiB, as compressed, under way at once; >= 1
+  unsigned workers = 12;  // reads under way at once, of all lists together; >= 1
+  // How pieces become reads; a short one is soon over when a reader needs the link.
+  CoalesceLimits coalesce{64u << 10, 1u << 20};
   uint64_t max_bytes_per_s = 0;  // compressed, of all lists together; 0: no limit
 };
 
@@ -58,31 +60,39 @@ class Prefetcher {
   Task<void> close();
 
  private:
-  struct List {
-    PrefetchList wish;
-    size_t next = 0;
-    // Pieces of its ranges; present or asked for already: true.
-    std::map<std::pair<SegmentId, size_t>, bool> pieces;
-    std::set<SegmentId> segments;
-    unsigned fits = 0;     // pieces that readers fetched before it
-    unsigned strays = 0;   // pieces of its segments that readers fetched and it does not name
-    uint64_t bytes = 0;    // brought in, compressed
-    unsigned batches = 0;  // under way
-    bool dropped = false;
-  };
-  using ListPtr = std::shared_ptr<List>;
-  struct Batch {
+  // Neighbours in one blob, fetched together.
+  struct Read {
     std::vector<PrefetchRange> pieces;
     uint64_t bytes = 0;  // compressed
   };
+  struct Wanted {
+    ByteRange blob;
+    size_t place = 0;  // in the list
+    ByteRange range;   // of the segment
+  };
+  struct List {
+    PrefetchList wish;
+    size_t next = 0;
+    std::deque<Read> planned;  // of the ranges before `next`
+    // Pieces of its ranges; present or asked for already: true.
+    std::map<std::pair<SegmentId, size_t>, bool> pieces;
+    std::set<SegmentId> segments;
+    unsigned fits = 0;    // pieces that readers fetched before it
+    unsigned strays = 0;  // pieces of its segments that readers fetched and it does not name
+    uint64_t bytes = 0;   // brought in, compressed
+    unsigned reads = 0;   // under way
+    bool dropped = false;
+  };
+  using ListPtr = std::shared_ptr<List>;
 
   void name_pieces(List& list) const;
   std::deque<ListPtr>* next_lists();
   void start_workers();
   Task<void> work();
   Task<void> wait_for_share(uint64_t bytes);
-  Batch take_batch(List& list) const;
-  Task<void> fetch(ListPtr list, Batch batch);
+  void plan(List& list) const;
+  std::map<SegmentId, std::vector<Wanted>> take_pieces(List& list) const;
+  Task<void> fetch(ListPtr list, Read read);
   Task<void> fetch_one(ListPtr list, PrefetchRange piece);
   void give_up(const ListPtr& list, const Error& error);
 
