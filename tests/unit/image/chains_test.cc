@@ -57,7 +57,7 @@ TEST(Chains, AMountThatBeginsKeepsTheSegmentsOfOneThatEnds) {
   const auto store = std::move(*ImageStore::open(rig.pool->catalog().database()));
   FakeDoor door;
   Chains chains(rig.loop.ring(), rig.workers, rig.log, *rig.pool, *store, door, nullptr,
-                {rig.dir.path()});
+                {rig.dir.path(), false, {}, {}});
   rig.loop.call([&] { ASSERT_TRUE(chains.recover(true).ok()); });
 
   door.go_on.release();
