@@ -327,7 +327,7 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
     profile.container = run->container;
     profile.started_s = run->started_s;
     profile.prepared_us = (run->start_ns - prepared_ns) / 1000;
-    profile.fetches = view.fetches_of(fetched, prepared_ns);
+    profile.fetches = view.fetches_of(fetched, profile.entries, prepared_ns);
     return x_files.add_start(mount.image, profile);
   });
 }
