@@ -55,11 +55,12 @@ std::string table_row(const Profile& profile, const FileReport& file) {
               : "<td></td>";
   html += cell(file.ranges, count_text(file.ranges)) + size_cell(file.touched_bytes);
   if (!profile.fetches.empty()) {
-    const auto& [reader, prefetch, background] = file.fetched;
-    html +=
-        size_cell(prefetch.bytes) + size_cell(prefetch.untouched_bytes, "vain") +
-        size_cell(reader.bytes, "reader") + cell(file.misses, count_text(file.misses), "reader") +
-        cell(file.wait_us, milliseconds_text(file.wait_us), "reader") + size_cell(background.bytes);
+    const auto& [reader, readahead, prefetch, background] = file.fetched;
+    html += size_cell(prefetch.bytes) + size_cell(prefetch.untouched_bytes, "vain") +
+            size_cell(reader.bytes, "reader") +
+            cell(file.misses, count_text(file.misses), "reader") +
+            cell(file.wait_us, milliseconds_text(file.wait_us), "reader") +
+            size_cell(readahead.bytes) + size_cell(background.bytes);
   }
   return html + "</tr>\n";
 }
@@ -77,7 +78,7 @@ std::string files_table(const Profile& profile, const ProfileReport& report,
   if (!profile.fetches.empty())
     html +=
         "<th>Prefetched</th><th>In vain</th><th>For readers</th><th>Misses</th><th>Waited, ms</th>"
-        "<th>Background</th>";
+        "<th>Read along</th><th>Background</th>";
   html += "</tr></thead><tbody>\n";
   for (size_t i = 0; i < rows.size() && i < kMaxTableRows; ++i)
     html += table_row(profile, report.files[rows[i]]);

@@ -74,7 +74,8 @@ Curves curves_of(const Profile& profile, const ProfileReport& report, const Time
       add(kPrefetchArea, report.touched_of_fetch[i]);
       add(kVainArea, fetch.range.length - report.touched_of_fetch[i]);
     } else {
-      add(fetch.by == FetchCause::kReader ? kReaderArea : kBackgroundArea, fetch.range.length);
+      const bool background = fetch.by == FetchCause::kBackground;
+      add(background ? kBackgroundArea : kReaderArea, fetch.range.length);
     }
   }
   accumulate(curves.touched);

@@ -110,7 +110,7 @@ Marks Drawer::marks() const {
     const bool by_reader = fetch.by == FetchCause::kReader;
     if (by_reader)
       reader.add(x, y, std::max(height(row), 5.0));
-    else if (fetch.by == FetchCause::kBackground)
+    else if (fetch.by == FetchCause::kBackground || fetch.by == FetchCause::kReadahead)
       background.add(x, y, height(row));
     else
       (x_report.touched_of_fetch[i] == 0 ? vain : prefetch).add(x, y, height(row));

@@ -88,6 +88,7 @@ std::string tile(const char* id, const char* color, const char* name, const std:
 
 std::string fetch_tiles(const Profile& profile, const ProfileReport& report) {
   const FetchTotals& reader = report.by(FetchCause::kReader);
+  const FetchTotals& readahead = report.by(FetchCause::kReadahead);
   const FetchTotals& prefetch = report.by(FetchCause::kPrefetch);
   const FetchTotals& background = report.by(FetchCause::kBackground);
   std::string tiles =
@@ -98,7 +99,8 @@ std::string fetch_tiles(const Profile& profile, const ProfileReport& report) {
                " ranges had to be fetched for a reader") +
       tile("reader", "reader", "For readers", size(reader.bytes),
            count(reader.ranges, "range") + ", readers waited " +
-               number(report.wait_us, time_text(report.wait_us))) +
+               number(report.wait_us, time_text(report.wait_us)) + "; " +
+               rounded_size(readahead.bytes) + " read along") +
       tile("prefetch", "prefetch", "Prefetched", size(prefetch.bytes),
            count(prefetch.ranges, "range") + " ahead of the container") +
       tile("vain", "vain", "In vain", size(report.vain_bytes()),
@@ -167,8 +169,9 @@ std::string legend(const Profile& profile, const ProfileReport& report) {
       "<rect class=\"vainband\" width=\"26\" height=\"14\"/><path class=\"mark vain\" d=\"M13 "
       "2v10\"/>",
       "prefetched in vain: not touched");
-  if (report.by(FetchCause::kBackground).ranges != 0)
-    html += legend_item("<path class=\"mark background\" d=\"M13 2v10\"/>", "background fill");
+  if (report.by(FetchCause::kBackground).ranges + report.by(FetchCause::kReadahead).ranges != 0)
+    html += legend_item("<path class=\"mark background\" d=\"M13 2v10\"/>",
+                        "read along with a miss, or background fill");
   return html + "</div>\n";
 }
 

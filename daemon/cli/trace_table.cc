@@ -26,8 +26,8 @@ std::string totals_text(const Profile& trace, const ProfileReport& report) {
                {"RANGES", Align::kRight},
                {"BYTES", Align::kRight},
                {"NOT TOUCHED", Align::kRight}});
-  for (const FetchCause cause :
-       {FetchCause::kReader, FetchCause::kPrefetch, FetchCause::kBackground}) {
+  for (const FetchCause cause : {FetchCause::kReader, FetchCause::kReadahead, FetchCause::kPrefetch,
+                                 FetchCause::kBackground}) {
     const FetchTotals& totals = report.by(cause);
     table.add({"by " + std::string(name_of(cause)), count_text(totals.ranges),
                rounded_size(totals.bytes), rounded_size(totals.untouched_bytes)});

@@ -15,17 +15,19 @@ struct Fetcher::Want {
   size_t index;
   Piece piece;
   Priority priority;
+  FetchReason reason;
   bool started = false;
   bool refetched = false;
   uint64_t reader_since_ns = 0;  // a reader has waited since then; 0: none
   RunPtr run;                    // null: the piece is written by itself
   OneShot<Result<void>> done;
 
-  Want(Ring& ring, std::shared_ptr<Segment> owner, size_t piece_index, Priority urgency)
+  Want(Ring& ring, std::shared_ptr<Segment> owner, size_t piece_index, Urgency urgency)
       : segment(std::move(owner)),
         index(piece_index),
         piece(segment->piece(piece_index)),
-        priority(urgency),
+        priority(urgency.priority),
+        reason(urgency.reason),
         done(ring) {}
   const Digest& blob() const { return segment->header().blob; }
   ByteRange blob_range() const { return {piece.chunk.blob_offset, piece.chunk.blob_bytes}; }
@@ -68,6 +70,18 @@ Result<void> store_piece(const Chunk& chunk, std::span<const std::byte> stored,
   return write_exactly(segment.data_fd(), content, offset, "pool segment");
 }
 
+FetchReason reason_of(Priority priority) {
+  switch (priority) {
+    case Priority::kOnDemand:
+      return FetchReason::kReader;
+    case Priority::kPrefetch:
+      return FetchReason::kPrefetch;
+    case Priority::kBackground:
+      break;
+  }
+  return FetchReason::kBackground;
+}
+
 Error wrong_length(uint64_t bytes, ByteRange range) {
   return make_error(Errc::kUnavailable, "got " + std::to_string(bytes) + " bytes instead of " +
                                             std::to_string(range.length));
@@ -86,7 +100,8 @@ Fetcher::Fetcher(Ring& ring, Workers& workers, Log& log, BlobSource& source, Fet
       x_on_complete(std::move(on_complete)) {}
 
 Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange range,
-                                   Priority priority) {
+                                   Priority priority, std::optional<FetchReason> reason) {
+  const Urgency urgency{priority, reason.value_or(reason_of(priority))};
   if (x_closed) co_return make_error(Errc::kCancelled, "the daemon is stopping");
   const Segment::PieceSpan span = segment->pieces_in(range);
   std::vector<WantPtr> wants;
@@ -94,10 +109,10 @@ Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange r
     if (segment->state(i) != PieceState::kMissing) continue;
     if (segment->writes_whole_blocks()) {
       const Segment::PieceSpan run = segment->run_around(i);
-      join_run(segment, run, priority, wants);
+      join_run(segment, run, urgency, wants);
       i = run.last - 1;
     } else {
-      wants.push_back(join(segment, i, priority));
+      wants.push_back(join(segment, i, urgency));
     }
   }
   Result<void> outcome;
@@ -109,26 +124,27 @@ Task<Result<void>> Fetcher::ensure(std::shared_ptr<Segment> segment, ByteRange r
 }
 
 Fetcher::WantPtr Fetcher::join(const std::shared_ptr<Segment>& segment, size_t piece,
-                               Priority priority) {
+                               Urgency urgency) {
   WantPtr& want = x_wants[{segment->id(), piece}];
   if (want == nullptr) {
-    want = std::make_shared<Want>(x_ring, segment, piece, priority);
+    want = std::make_shared<Want>(x_ring, segment, piece, urgency);
     enqueue(want);
-  } else if (!want->started && priority < want->priority) {
-    want->priority = priority;
-    x_queues[static_cast<size_t>(priority)].push_back(want);
+  } else if (!want->started && urgency.priority < want->priority) {
+    want->priority = urgency.priority;
+    want->reason = urgency.reason;
+    x_queues[static_cast<size_t>(urgency.priority)].push_back(want);
     schedule_pump();  // it may run at once although its former priority had no slot
   }
-  if (priority == Priority::kOnDemand && want->reader_since_ns == 0)
+  if (urgency.priority == Priority::kOnDemand && want->reader_since_ns == 0)
     want->reader_since_ns = monotonic_ns();
   return want;
 }
 
 void Fetcher::join_run(const std::shared_ptr<Segment>& segment, Segment::PieceSpan pieces,
-                       Priority priority, std::vector<WantPtr>& wants) {
+                       Urgency urgency, std::vector<WantPtr>& wants) {
   RunPtr run;
   for (size_t i = pieces.first; i < pieces.last; ++i) {
-    wants.push_back(join(segment, i, priority));
+    wants.push_back(join(segment, i, urgency));
     if (wants.back()->run != nullptr) continue;  // and so have the others
     if (run == nullptr) run = RunPtr(new Run{{segment, pieces}, {}, 0, {}});
     wants.back()->run = run;
@@ -318,7 +334,7 @@ void Fetcher::finish(const WantPtr& want, Result<void> outcome) {
     if (x_on_fetched) {
       const uint64_t now_ns = monotonic_ns();
       const uint64_t since_ns = want->reader_since_ns;
-      x_on_fetched({want->segment->id(), want->piece.range(), want->priority, now_ns,
+      x_on_fetched({want->segment->id(), want->piece.range(), want->reason, now_ns,
                     since_ns == 0 ? 0 : std::max<uint64_t>(now_ns - since_ns, 1)});
     }
   } else {

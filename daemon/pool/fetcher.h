@@ -43,13 +43,20 @@ struct FetchCounters {
   uint64_t digest_mismatches = 0;
 };
 
+enum class FetchReason : uint8_t {
+  kReader,     // it came before all others
+  kReadahead,  // a guess from what readers touch
+  kPrefetch,
+  kBackground,
+};
+
 // A piece that has come into the pool.
 struct FetchRecord {
   SegmentId segment = 0;
-  ByteRange range;                       // of the segment
-  Priority cause = Priority::kOnDemand;  // when it was asked for; kOnDemand: a reader came first
-  uint64_t done_ns = 0;                  // CLOCK_MONOTONIC
-  uint64_t wait_ns = 0;                  // a reader was blocked by it for so long; 0: nobody
+  ByteRange range;  // of the segment
+  FetchReason reason = FetchReason::kReader;
+  uint64_t done_ns = 0;  // CLOCK_MONOTONIC
+  uint64_t wait_ns = 0;  // a reader was blocked by it for so long; 0: nobody
 };
 
 // Another place that holds the bytes of a piece.
@@ -77,7 +84,9 @@ class Fetcher {
   //   kNoSpace; the error of the
   //           first piece that failed. A later call tries again.
   //   threads loop thread; overlapping callers share one fetch.
-  Task<Result<void>> ensure(std::shared_ptr<Segment> segment, ByteRange range, Priority priority);
+  //   reason  for on_fetched; left out: as the priority says
+  Task<Result<void>> ensure(std::shared_ptr<Segment> segment, ByteRange range, Priority priority,
+                            std::optional<FetchReason> reason = std::nullopt);
 
   // Refuses new work with kCancelled and waits for what is queued and in flight.
   Task<void> close();
@@ -93,9 +102,13 @@ class Fetcher {
   struct Run;
   using RunPtr = std::shared_ptr<Run>;
 
-  WantPtr join(const std::shared_ptr<Segment>& segment, size_t piece, Priority priority);
-  void join_run(const std::shared_ptr<Segment>& segment, Segment::PieceSpan pieces,
-                Priority priority, std::vector<WantPtr>& wants);
+  struct Urgency {
+    Priority priority;
+    FetchReason reason;
+  };
+  WantPtr join(const std::shared_ptr<Segment>& segment, size_t piece, Urgency urgency);
+  void join_run(const std::shared_ptr<Segment>& segment, Segment::PieceSpan pieces, Urgency urgency,
+                std::vector<WantPtr>& wants);
   void enqueue(const WantPtr& want);
   void schedule_pump();
   void pump();

@@ -366,7 +366,8 @@ class PoolImpl final : public Pool {
   }
 
   Task<void> fetch_quietly(std::shared_ptr<Segment> segment, ByteRange range) {
-    const auto outcome = co_await x_fetcher.ensure(std::move(segment), range, Priority::kPrefetch);
+    const auto outcome = co_await x_fetcher.ensure(std::move(segment), range, Priority::kPrefetch,
+                                                   FetchReason::kReadahead);
     static_cast<void>(outcome);
   }
 

@@ -10,13 +10,15 @@
 namespace dedup {
 namespace {
 
-FetchCause cause_of(Priority priority) {
-  switch (priority) {
-    case Priority::kOnDemand:
+FetchCause cause_of(FetchReason reason) {
+  switch (reason) {
+    case FetchReason::kReader:
       return FetchCause::kReader;
-    case Priority::kPrefetch:
+    case FetchReason::kReadahead:
+      return FetchCause::kReadahead;
+    case FetchReason::kPrefetch:
       return FetchCause::kPrefetch;
-    case Priority::kBackground:
+    case FetchReason::kBackground:
       break;
   }
   return FetchCause::kBackground;
@@ -95,7 +97,7 @@ std::vector<ProfileFetch> ImageView::fetches_of(const std::vector<FetchRecord>& 
     const ByteRange range{place.file_offset + record.range.offset - place.offset,
                           record.range.length};
     fetches.push_back({file->layer, file->path, range, (record.done_ns - prepared_ns) / 1000,
-                       cause_of(record.cause), record.wait_ns / 1000});
+                       cause_of(record.reason), record.wait_ns / 1000});
   }
   return fetches;
 }

@@ -35,7 +35,7 @@ void Prefetcher::name_pieces(List& list) const {
 }
 
 void Prefetcher::fetched(const FetchRecord& record) {
-  if (record.cause != Priority::kOnDemand || x_judged.empty()) return;
+  if (record.reason != FetchReason::kReader || x_judged.empty()) return;
   const auto segment = x_pool.segment(record.segment);
   if (segment == nullptr) return;
   const size_t piece = segment->pieces_in(record.range).first;

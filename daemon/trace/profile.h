@@ -32,6 +32,7 @@ struct ProfileEntry {
 
 enum class FetchCause : uint8_t {
   kReader,      // a reader of the container needed it
+  kReadahead,   // guessed from what a reader needed: its neighbours, the rest of its file
   kPrefetch,    // ahead of the container, from a profile or a landmark
   kBackground,  // the rest of the image
 };

@@ -176,7 +176,8 @@ class Reporter {
   static TouchOutcome outcome_of(const ProfileFetch& fetch, bool before_it_came) {
     if (fetch.by == FetchCause::kReader)
       return before_it_came ? TouchOutcome::kMiss : TouchOutcome::kAlong;
-    return before_it_came && fetch.wait_us != 0 ? TouchOutcome::kLate : TouchOutcome::kAhead;
+    if (before_it_came && fetch.wait_us != 0) return TouchOutcome::kLate;
+    return fetch.by == FetchCause::kReadahead ? TouchOutcome::kAlong : TouchOutcome::kAhead;
   }
 
   uint64_t touch_us(size_t entry) const {

@@ -13,7 +13,7 @@
 
 namespace dedup {
 
-inline constexpr size_t kFetchCauses = 3;
+inline constexpr size_t kFetchCauses = 4;
 
 // How a touched range found its bytes. Of several fetches the worst counts.
 enum class TouchOutcome : uint8_t {

@@ -178,7 +178,7 @@ TEST_F(PrefetcherTest, AListOfOtherContainersIsDropped) {
   add("wrong", last_half(wrong));
   rig.loop.call([&] {
     const auto reads = [&](SegmentId segment, uint64_t index) {
-      prefetcher->fetched({segment, piece(segment, index).range, Priority::kOnDemand, 1, 1});
+      prefetcher->fetched({segment, piece(segment, index).range, FetchReason::kReader, 1, 1});
     };
     for (uint64_t i = 30; i < 38; ++i) reads(right, i);
     for (uint64_t i = 0; i < 16; ++i) reads(right, i);
