@@ -14,7 +14,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kVersion = 1;
 constexpr std::array<std::string_view, 3> kSources = {"touches", "misses", "list"};
-constexpr std::array<std::string_view, 4> kCauses = {"reader", "readahead", "prefetch", "background"};
+constexpr std::array<std::string_view, 4> kCauses = {"reader", "readahead", "prefetch",
+                                                     "background"};
 
 Error refuse(const char* rule) {
   return make_error(Errc::kInvalid, rule);
