@@ -1,6 +1,8 @@
 #include "api/trace_routes.h"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 #include "api/fields.h"
 #include "pool/files.h"
@@ -127,26 +129,31 @@ Task<Result<json>> get_traces(Engine& engine, ApiRequest, ApiProgress) {
                  {"images", images_json(images)}};
 }
 
-// The newest recorded start of an image, or of a container.
-std::string newest_start(const TraceFiles& files, const TracedImage& image,
-                         const std::string& container) {
-  for (const TraceFile& file : files.files(image.key)) {
-    const std::string name = file.path.substr(file.path.rfind('/') + 1);
-    if (name.starts_with("start-") &&
-        (container.empty() || name.find("-" + container) != name.npos))
-      return file.path;
-  }
-  return {};
+// By the name of a start's file, "start-TIME[-CONTAINER].profile"; nullopt: it is none.
+std::optional<std::string> container_of(const std::string& path) {
+  std::string name = path.substr(path.rfind('/') + 1);
+  constexpr std::string_view kSuffix = ".profile";
+  if (!name.starts_with("start-") || !name.ends_with(kSuffix)) return std::nullopt;
+  name.resize(name.size() - kSuffix.size());
+  const size_t dash = name.find('-', sizeof("start-") - 1);
+  return dash == name.npos ? "" : name.substr(dash + 1);
 }
 
+// The newest recorded start of an image; or of a container, by its id, else by a beginning of it.
 Result<json> start_json(const TraceFiles& files, const std::string& target,
                         const std::string& ref) {
+  std::optional<json> similar;
   for (const TracedImage& image : files.list()) {
     if (!ref.empty() && image.ref != ref) continue;
-    const std::string path = newest_start(files, image, ref.empty() ? target : "");
-    if (path.empty()) continue;
-    return json{{"file", path}, {"ref", image.ref}};
+    for (const TraceFile& file : files.files(image.key)) {
+      const auto container = container_of(file.path);
+      if (!container || (ref.empty() && !container->starts_with(target))) continue;
+      json found{{"file", file.path}, {"ref", image.ref}};
+      if (!ref.empty() || *container == target) return found;
+      if (!similar) similar = std::move(found);
+    }
   }
+  if (similar) return std::move(*similar);
   return make_error(Errc::kNotFound,
                     "no start of " + target + " was recorded: dedupctl trace list");
 }

@@ -61,7 +61,7 @@ void DoorProbe::on_read(int status) {
   x_thread.join();
   x_timer.cancel();
   if (!x_verdict.ready()) {
-    if (x_seen) {
+    if (x_seen && status != 0) {
       x_verdict.set({});
     } else if (status == 0) {
       x_verdict.set(make_error(Errc::kUnsupported,

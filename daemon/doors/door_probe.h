@@ -24,8 +24,9 @@ class DoorProbe : public std::enable_shared_from_this<DoorProbe> {
   DoorProbe& operator=(const DoorProbe&) = delete;
 
   void start();
-  // True when an event of our own process for `range` of `segment` is the one expected. One failed
-  // read raises two: readahead asks first, then the page itself.
+  // True when an event of our own process for `range` of `segment` may be the one expected: it may
+  // be of another probe of the same page, but only who raised one fails to read. One failed read
+  // raises two: readahead asks first, then the page itself.
   bool claims(uint32_t segment, ByteRange range);
 
   const OneShot<Result<void>>& verdict() const { return x_verdict; }

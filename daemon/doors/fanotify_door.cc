@@ -246,8 +246,10 @@ void EventDoor::take(GroupQueue::Taken taken) {
 
 bool EventDoor::claimed_by_probe(const FanotifyEvent& event, uint32_t segment, ByteRange range) {
   if (event.pid != x_pid) return false;
-  return std::ranges::any_of(x_probes,
-                             [&](const auto& probe) { return probe->claims(segment, range); });
+  // All are asked: mounts of images that share a layer are probed by the same page of it, and
+  // events do not say whose read they are of.
+  return std::ranges::count_if(
+             x_probes, [&](const auto& probe) { return probe->claims(segment, range); }) > 0;
 }
 
 Task<Result<void>> EventDoor::make_present(uint32_t segment, ByteRange range) {

@@ -1,6 +1,7 @@
 #include "trace/image_view.h"
 
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 #include "format/erofs_writer.h"
@@ -68,7 +69,14 @@ std::set<SegmentId> ImageView::segments() const {
 }
 
 std::vector<ProfileFetch> ImageView::fetches_of(const std::vector<FetchRecord>& records,
+                                                const std::vector<ProfileEntry>& touched,
                                                 uint64_t prepared_ns) const {
+  std::set<std::string_view> paths;
+  for (const ProfileEntry& entry : touched) paths.insert(entry.path);
+  const auto is_touched = [&](const Place& place) {
+    const ImageFile* file = x_files.find(place.nid);
+    return file != nullptr && paths.contains(file->path);
+  };
   std::vector<ProfileFetch> fetches;
   for (const FetchRecord& record : records) {
     // The last slot that begins at or before the piece; pieces do not cross slots.
@@ -80,7 +88,8 @@ std::vector<ProfileFetch> ImageView::fetches_of(const std::vector<FetchRecord>& 
     const auto first = std::ranges::lower_bound(
         x_places, std::pair(last.segment, last.offset), {},
         [](const Place& place) { return std::pair(place.segment, place.offset); });
-    const Place& place = *first;
+    const auto wanted = std::find_if(first, after, is_touched);
+    const Place& place = wanted != after ? *wanted : *first;
     if (place.segment != record.segment || record.range.offset >= place.offset + place.bytes)
       continue;
     const ImageFile* file = x_files.find(place.nid);

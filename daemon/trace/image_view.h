@@ -24,9 +24,11 @@ class ImageView {
   const ImageFiles& files() const { return x_files; }
   std::set<SegmentId> segments() const;
 
-  // What each record brought, by file: of a piece that several files share the first of them.
-  // prepared_ns: where the clock of `us` begins
+  // What each record brought, by file: of a piece that several files share the first of them that
+  // was touched, else the first.
+  // touched: by which container. prepared_ns: where the clock of `us` begins
   std::vector<ProfileFetch> fetches_of(const std::vector<FetchRecord>& records,
+                                       const std::vector<ProfileEntry>& touched,
                                        uint64_t prepared_ns) const;
 
  private:

@@ -317,7 +317,7 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
     prepared_ns = prepared->second;
   if (prepared != x_prepared_ns.end()) x_prepared_ns.erase(prepared);
   const auto fetched = x_fetch_log.since(prepared_ns, view.segments());
-  co_return co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::string> {
+  auto file = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::string> {
     Profile profile =
         profile_of(recording, x_recorder->sight(), mount.device, view.files(), run->start_ns);
     if (profile.entries.empty())
@@ -327,26 +327,38 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
     profile.container = run->container;
     profile.started_s = run->started_s;
     profile.prepared_us = (run->start_ns - prepared_ns) / 1000;
-    profile.fetches = view.fetches_of(fetched, prepared_ns);
+    profile.fetches = view.fetches_of(fetched, profile.entries, prepared_ns);
     return x_files.add_start(mount.image, profile);
   });
+  const auto wanted = x_wanted.find(mount.image.key);
+  if (file.ok() && wanted != x_wanted.end()) {
+    auto& files = wanted->second.files;
+    files.push_back(*file);
+    if (files.size() > TraceFilesLimits{}.max_starts) files.erase(files.begin());
+  }
+  co_return file;
 }
 
 void Recordings::start_image(const TracedImage& image) {
-  x_wanted[image.key] = image;
+  x_wanted[image.key].image = image;
   for (const auto& [key, mount] : x_mounts) {
     if (key.first == image.key) x_tasks.spawn(consider(key));
   }
 }
 
 Task<Result<std::vector<std::string>>> Recordings::stop_image(Digest key) {
-  if (x_wanted.erase(key) == 0 && running(key) == 0)
+  const auto wanted = x_wanted.extract(key);
+  if (wanted.empty() && running(key) == 0)
     co_return make_error(Errc::kNotFound, "this image is not being recorded");
+  std::vector<std::string> files;
+  if (!wanted.empty()) files = std::move(wanted.mapped().files);
   std::vector<RunPtr> runs;
   for (const RunPtr& run : x_runs) {
     if (run->mount.image.key == key) runs.push_back(run);
   }
-  co_return co_await finish_those(std::move(runs));
+  CO_TRY(last, co_await finish_those(std::move(runs)));
+  files.insert(files.end(), last.begin(), last.end());
+  co_return files;
 }
 
 Task<Result<std::string>> Recordings::start_container(std::string id) {
@@ -413,7 +425,7 @@ std::vector<RecordingStatus> Recordings::active() const {
 
 std::vector<TracedImage> Recordings::wanted() const {
   std::vector<TracedImage> all;
-  for (const auto& [key, image] : x_wanted) all.push_back(image);
+  for (const auto& [key, wanted] : x_wanted) all.push_back(wanted.image);
   return all;
 }
 

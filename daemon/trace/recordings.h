@@ -56,7 +56,7 @@ class Recordings {
   // Records every container of the image that starts until stop_image(), over the limit of
   // automatic starts.
   void start_image(const TracedImage& image);
-  // Ends what is being recorded of it, too. Returns the files written.
+  // Ends what is being recorded of it, too. Returns the files written since start_image().
   Task<Result<std::vector<std::string>>> stop_image(Digest key);
   // Records a running container from now on, until stop_container() or max_time.
   //   errors  kNotFound, kInvalid: no such container; kUnsupported: no recorder
@@ -78,6 +78,10 @@ class Recordings {
     Whiteouts whiteouts = Whiteouts::kApply;
     std::string mountpoint;
     uint32_t device = 0;  // 0: not recorded
+  };
+  struct Wanted {
+    TracedImage image;
+    std::vector<std::string> files;  // of its starts that have ended
   };
   struct Run;
   using RunPtr = std::shared_ptr<Run>;
@@ -107,8 +111,8 @@ class Recordings {
   std::string x_unusable = "the recorder is not open yet";
   Semaphore x_gate;  // one user of the recorder at a time
   std::map<MountKey, Mount> x_mounts;
-  std::map<Digest, TracedImage> x_wanted;  // by an operator
-  std::map<Digest, TracedImage> x_known;   // names of images that were prepared lately
+  std::map<Digest, Wanted> x_wanted;      // by an operator
+  std::map<Digest, TracedImage> x_known;  // names of images that were prepared lately
   std::map<Digest, uint64_t> x_prepared_ns;
   std::vector<RunPtr> x_runs;
   bool x_watching = false;
