@@ -45,6 +45,26 @@ TEST_F(FanotifyDoorTest, ProbeFindsTheEventAndFetchesNothing) {
   EXPECT_EQ(read_pattern(rig.path("data"), 5, 12 * kMiB, 4096), Read::kRight);
 }
 
+// As when images that share a layer are mounted together: whose event is whose cannot be seen.
+TEST_F(FanotifyDoorTest, ProbesOfOnePageAtTheSameTimeAllFindTheEvent) {
+  DoorRig rig(one_file());
+  rig.all();
+  const std::string path = rig.path("data");
+  unsigned found = 0;
+  const auto probe = [&]() -> Task<void> {
+    const auto probed = co_await rig.door->probe(path, 12 * kMiB, 5, 12 * kMiB);
+    found += probed.ok() ? 1 : 0;
+  };
+  const auto probe_four_times = [&]() -> Task<void> {
+    TaskScope probes;
+    for (int i = 0; i < 4; ++i) probes.spawn(probe());
+    co_await probes.join();
+  };
+  for (int round = 0; round < 10; ++round) block_on(*rig.ring, probe_four_times());
+  EXPECT_EQ(found, 40u);
+  EXPECT_EQ(rig.filler->ensured, 0u);
+}
+
 TEST_F(FanotifyDoorTest, ProbeRejectsAMountMadeBeforeTheMark) {
   DoorRig rig(one_file());
   rig.open_door();
