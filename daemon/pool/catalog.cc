@@ -111,19 +111,25 @@ Result<std::vector<Catalog::PlacedChunk>> Catalog::chunks_in(SegmentId segment) 
 
 Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot,
                                                     uint64_t bytes, uint64_t uses) {
-  auto upsert = x_database->prepare(
+  // No RETURNING: it builds a table for its rows each time, which costs as much as the insertion.
+  auto insert = x_database->prepare(
       "INSERT INTO chunks(digest, segment, offset, size, ref_count) VALUES(?, ?, ?, ?, ?) "
-      "ON CONFLICT(digest, size) DO UPDATE SET ref_count = ref_count + excluded.ref_count "
-      "RETURNING id, segment, offset, ref_count");
-  TRY(upsert.bind(digest, slot.segment, slot.offset, bytes, uses).step());
-  const int64_t chunk = upsert.integer(0);
-  const Slot kept{static_cast<SegmentId>(upsert.integer(1)),
-                  static_cast<uint64_t>(upsert.integer(2))};
-  const bool inserted = static_cast<uint64_t>(upsert.integer(3)) == uses;
-  TRY(upsert.run());  // RETURNING statements end only when stepped past their last row
+      "ON CONFLICT(digest, size) DO NOTHING");
+  TRY(insert.bind(digest, slot.segment, slot.offset, bytes, uses).run());
+  const bool inserted = x_database->changes() == 1;
+  int64_t chunk = x_database->last_insert_id();
+  if (!inserted) {
+    auto row =
+        x_database->prepare("SELECT segment, offset, id FROM chunks WHERE digest = ? AND size = ?");
+    TRY(row.bind(digest, bytes).step());
+    slot = slot_row(row);
+    chunk = row.integer(2);
+    auto add = x_database->prepare("UPDATE chunks SET ref_count = ref_count + ? WHERE id = ?");
+    TRY(add.bind(uses, chunk).run());
+  }
   auto link = x_database->prepare("INSERT INTO layer_chunks(layer, chunk, uses) VALUES(?, ?, ?)");
   TRY(link.bind(layer_id, chunk, uses).run());
-  return Reference{kept, inserted};
+  return Reference{slot, inserted};
 }
 
 Result<int64_t> Catalog::insert_layer(const LayerRecord& layer) {

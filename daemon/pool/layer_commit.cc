@@ -1,6 +1,7 @@
 #include "pool/layer_commit.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/bytes.h"
 #include "format/layer_index_file.h"
@@ -14,24 +15,36 @@ constexpr uint64_t kMaxIndexFileBytes = 4ull << 30;
 struct ExtentUse {
   const Extent* extent = nullptr;  // any of those with this identity: they have the same bytes
   uint64_t uses = 0;
+  std::optional<Slot> known;  // where the pool has it already
   Slot slot;
 };
 
-// Distinct extents in file order, so that slots of one directory's files lie side by side.
 struct ExtentUses {
-  std::vector<Digest> order;
-  std::unordered_map<Digest, ExtentUse> by_identity;
+  // Distinct extents in file order, so that slots of one directory's files lie side by side.
+  std::vector<ExtentUse> distinct;
+  std::vector<uint32_t> of_extent;  // parallel to LayerIndex::extents, into distinct
+  // distinct by identity, the order of the catalogue's index: neighbours in it share a page, which
+  // is then read and changed only once.
+  std::vector<uint32_t> sorted;
 };
 
 ExtentUses collect_uses(const LayerIndex& index) {
   ExtentUses uses;
+  uses.of_extent.reserve(index.extents.size());
+  std::unordered_map<Digest, uint32_t> numbers(index.extents.size());
   for (const Extent& extent : index.extents) {
-    ExtentUse& use = uses.by_identity[extent.identity];
-    if (use.uses++ == 0) {
-      use.extent = &extent;
-      uses.order.push_back(extent.identity);
+    const auto next = static_cast<uint32_t>(uses.distinct.size());
+    const auto [at, first] = numbers.try_emplace(extent.identity, next);
+    if (first) {
+      uses.distinct.emplace_back().extent = &extent;
+      uses.sorted.push_back(next);
     }
+    ++uses.distinct[at->second].uses;
+    uses.of_extent.push_back(at->second);
   }
+  std::sort(uses.sorted.begin(), uses.sorted.end(), [&](uint32_t a, uint32_t b) {
+    return uses.distinct[a].extent->identity < uses.distinct[b].extent->identity;
+  });
   return uses;
 }
 
@@ -68,6 +81,7 @@ class Commit {
 
   Result<CommittedLayer> run() {
     TRY(transaction, x_catalog.database().begin());
+    TRY(find_known());
     TRY(place());
     TRY(same, write_index());
     // A directory with the very content of an imported one is that layer.
@@ -81,17 +95,24 @@ class Commit {
   }
 
  private:
+  Result<void> find_known() {
+    for (const uint32_t number : x_uses.sorted) {
+      ExtentUse& use = x_uses.distinct[number];
+      TRY(known, x_catalog.find_chunk(use.extent->identity, use.extent->bytes));
+      use.known = known;
+    }
+    return {};
+  }
+
   // Gives every distinct extent its slot: where the pool has it, where the stream wrote it, or a
   // new place.
   Result<void> place() {
-    for (const Digest& identity : x_uses.order) {
-      ExtentUse& use = x_uses.by_identity[identity];
-      TRY(known, x_catalog.find_chunk(identity, use.extent->bytes));
-      const auto streamed = x_plan.streamed.find(identity);
+    for (ExtentUse& use : x_uses.distinct) {
+      const auto streamed = x_plan.streamed.find(use.extent->identity);
       const bool ours =
           streamed != x_plan.streamed.end() && streamed->second.segment == x_plan.segment;
-      if (known) {
-        use.slot = *known;
+      if (use.known) {
+        use.slot = *use.known;
         if (ours)
           add_pieces(*use.extent, streamed->second,
                      PieceState::kDead);  // another layer won the race
@@ -106,8 +127,8 @@ class Commit {
         add_pieces(*use.extent, use.slot, PieceState::kMissing);
       }
     }
-    for (const Extent& extent : x_plan.index.extents)
-      x_slots.push_back(x_uses.by_identity[extent.identity].slot);
+    x_slots.reserve(x_uses.of_extent.size());
+    for (const uint32_t number : x_uses.of_extent) x_slots.push_back(x_uses.distinct[number].slot);
     return {};
   }
 
@@ -139,9 +160,10 @@ class Commit {
     for (const Extent& extent : x_plan.index.extents) record.data_bytes += extent.bytes;
     if (!x_pieces.empty()) TRY(x_catalog.insert_segment(segment_header()));
     TRY(id, x_catalog.insert_layer(record));
-    for (const Digest& identity : x_uses.order) {
-      const ExtentUse& use = x_uses.by_identity[identity];
-      TRY(x_catalog.reference_chunk(id, identity, use.slot, use.extent->bytes, use.uses));
+    for (const uint32_t number : x_uses.sorted) {
+      const ExtentUse& use = x_uses.distinct[number];
+      TRY(x_catalog.reference_chunk(id, use.extent->identity, use.slot, use.extent->bytes,
+                                    use.uses));
     }
     return {};
   }
