@@ -109,27 +109,34 @@ Result<std::vector<Catalog::PlacedChunk>> Catalog::chunks_in(SegmentId segment) 
   }
 }
 
-Result<Catalog::Reference> Catalog::reference_chunk(int64_t layer_id, Digest digest, Slot slot,
-                                                    uint64_t bytes, uint64_t uses) {
-  // No RETURNING: it builds a table for its rows each time, which costs as much as the insertion.
-  auto insert = x_database->prepare(
-      "INSERT INTO chunks(digest, segment, offset, size, ref_count) VALUES(?, ?, ?, ?, ?) "
-      "ON CONFLICT(digest, size) DO NOTHING");
-  TRY(insert.bind(digest, slot.segment, slot.offset, bytes, uses).run());
-  const bool inserted = x_database->changes() == 1;
-  int64_t chunk = x_database->last_insert_id();
-  if (!inserted) {
-    auto row =
-        x_database->prepare("SELECT segment, offset, id FROM chunks WHERE digest = ? AND size = ?");
-    TRY(row.bind(digest, bytes).step());
-    slot = slot_row(row);
-    chunk = row.integer(2);
-    auto add = x_database->prepare("UPDATE chunks SET ref_count = ref_count + ? WHERE id = ?");
-    TRY(add.bind(uses, chunk).run());
+Result<void> Catalog::reference_chunks(int64_t layer_id, std::span<const ChunkUse> chunks) {
+  auto last = x_database->prepare("SELECT COALESCE(MAX(id), 0) FROM chunks");
+  TRY(last.step());
+  const int64_t last_id = last.integer(0);
+  for (const ChunkUse& chunk : chunks) {
+    // No RETURNING: it builds a table for its rows each time, which costs as much as the insertion.
+    auto insert = x_database->prepare(
+        "INSERT INTO chunks(digest, segment, offset, size, ref_count) VALUES(?, ?, ?, ?, ?) "
+        "ON CONFLICT(digest, size) DO NOTHING");
+    TRY(insert.bind(chunk.digest, chunk.slot.segment, chunk.slot.offset, chunk.bytes, chunk.uses)
+            .run());
+    if (x_database->changes() == 0) TRY(reference_known(layer_id, chunk));
   }
+  // The new ones all at once: their ids lie above those there were, and nobody else uses them yet.
+  auto link = x_database->prepare(
+      "INSERT INTO layer_chunks(layer, chunk, uses) SELECT ?, id, ref_count FROM chunks WHERE id > "
+      "?");
+  return link.bind(layer_id, last_id).run();
+}
+
+Result<void> Catalog::reference_known(int64_t layer_id, const ChunkUse& chunk) {
+  auto row = x_database->prepare("SELECT id FROM chunks WHERE digest = ? AND size = ?");
+  TRY(row.bind(chunk.digest, chunk.bytes).step());
+  const int64_t id = row.integer(0);
+  auto add = x_database->prepare("UPDATE chunks SET ref_count = ref_count + ? WHERE id = ?");
+  TRY(add.bind(chunk.uses, id).run());
   auto link = x_database->prepare("INSERT INTO layer_chunks(layer, chunk, uses) VALUES(?, ?, ?)");
-  TRY(link.bind(layer_id, chunk, uses).run());
-  return Reference{slot, inserted};
+  return link.bind(layer_id, id, chunk.uses).run();
 }
 
 Result<int64_t> Catalog::insert_layer(const LayerRecord& layer) {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -68,13 +69,15 @@ class Catalog {
   Result<std::vector<PlacedChunk>> chunks_in(SegmentId segment);
 
   // Inside one transaction (begin .. commit of database()):
-  // Adds `uses` (> 0) references; the chunk gets a row with `slot` when there is none yet.
-  struct Reference {
-    Slot slot;      // where the chunk is
-    bool inserted;  // the row is new, so slot is the one given
+  // Adds a layer's references, each chunk (digest and size) once. A chunk gets a row with `slot`
+  // when there is none yet; where there is one, its slot stays. Fastest in the order of digests.
+  struct ChunkUse {
+    Digest digest;
+    uint64_t bytes = 0;
+    Slot slot;
+    uint64_t uses = 0;  // > 0
   };
-  Result<Reference> reference_chunk(int64_t layer_id, Digest digest, Slot slot, uint64_t bytes,
-                                    uint64_t uses);
+  Result<void> reference_chunks(int64_t layer_id, std::span<const ChunkUse> chunks);
   Result<int64_t> insert_layer(const LayerRecord& layer);
   Result<void> insert_segment(const SegmentHeader& header);
 
@@ -91,6 +94,7 @@ class Catalog {
 
  private:
   Catalog() = default;
+  Result<void> reference_known(int64_t layer_id, const ChunkUse& chunk);
   std::unique_ptr<Database> x_database;
   std::atomic<SegmentId> x_next_segment{1};
 };

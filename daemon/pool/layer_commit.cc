@@ -160,12 +160,13 @@ class Commit {
     for (const Extent& extent : x_plan.index.extents) record.data_bytes += extent.bytes;
     if (!x_pieces.empty()) TRY(x_catalog.insert_segment(segment_header()));
     TRY(id, x_catalog.insert_layer(record));
+    std::vector<Catalog::ChunkUse> chunks;
+    chunks.reserve(x_uses.sorted.size());
     for (const uint32_t number : x_uses.sorted) {
       const ExtentUse& use = x_uses.distinct[number];
-      TRY(x_catalog.reference_chunk(id, use.extent->identity, use.slot, use.extent->bytes,
-                                    use.uses));
+      chunks.push_back({use.extent->identity, use.extent->bytes, use.slot, use.uses});
     }
-    return {};
+    return x_catalog.reference_chunks(id, chunks);
   }
 
   SegmentHeader segment_header() const {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "base/bytes.h"
 #include "unit/snapshotter/temp_dir.h"
 
@@ -36,10 +38,12 @@ class CatalogRows : public ::testing::Test {
     }
     const auto id = catalog->insert_layer({named(layer), named("diff"), "tar", 10, 20, segment});
     ASSERT_TRUE(id.ok()) << id.error().to_string();
+    std::vector<Catalog::ChunkUse> chunks;
     for (const Use& use : uses) {
-      ASSERT_TRUE(
-          catalog->reference_chunk(*id, named(use.chunk), use.slot, use.bytes, use.uses).ok());
+      chunks.push_back({named(use.chunk), use.bytes, use.slot, use.uses});
     }
+    const auto referenced = catalog->reference_chunks(*id, chunks);
+    ASSERT_TRUE(referenced.ok()) << referenced.error().to_string();
     ASSERT_TRUE(transaction->commit().ok());
   }
   // COUNT(*), SUM(size) of the chunks that more than one extent uses.
@@ -72,12 +76,21 @@ TEST_F(CatalogRows, CountsReferences) {
 
 TEST_F(CatalogRows, FirstSlotOfAChunkStays) {
   add("one", 1, {{"a", {1, 0}, 100, 1}});
-  auto transaction = catalog->database().begin();
-  const auto id = catalog->insert_layer({named("two"), {}, "tar", 0, 0, kZeroSegment});
-  const auto reference = catalog->reference_chunk(*id, named("a"), {9, 8192}, 100, 1);
-  ASSERT_TRUE(reference.ok());
-  EXPECT_FALSE(reference->inserted);
-  EXPECT_EQ(reference->slot, (Slot{1, 0}));
+  add("two", 2, {{"a", {2, 8192}, 100, 1}, {"b", {2, 0}, 100, 1}});
+  EXPECT_EQ(*catalog->find_chunk(named("a"), 100), (Slot{1, 0}));
+  EXPECT_EQ(*catalog->find_chunk(named("b"), 100), (Slot{2, 0}));
+}
+
+TEST_F(CatalogRows, RemembersHowOftenEachLayerUsesAChunk) {
+  add("one", 1, {{"a", {1, 0}, 100, 1}, {"b", {1, 4096}, 200, 3}});
+  add("two", 2, {{"c", {2, 0}, 400, 5}, {"b", {2, 4096}, 200, 7}, {"d", {2, 8192}, 1, 2}});
+  std::vector<std::array<int64_t, 3>> uses;  // layer, chunk's size, uses
+  auto held = catalog->database().lock();
+  auto rows = catalog->database().prepare(
+      "SELECT layer, size, uses FROM layer_chunks JOIN chunks ON chunks.id = chunk ORDER BY 1, 2");
+  while (*rows.step()) uses.push_back({rows.integer(0), rows.integer(1), rows.integer(2)});
+  EXPECT_EQ(uses, (std::vector<std::array<int64_t, 3>>{
+                      {1, 100, 1}, {1, 200, 3}, {2, 1, 2}, {2, 200, 7}, {2, 400, 5}}));
 }
 
 TEST_F(CatalogRows, SizeIsPartOfTheKey) {
@@ -120,7 +133,8 @@ TEST_F(CatalogRows, ADroppedTransactionLeavesNothing) {
     ASSERT_TRUE(transaction.ok());
     ASSERT_TRUE(catalog->insert_segment({3, named("x"), 0, 0}).ok());
     const auto id = catalog->insert_layer({named("x"), {}, "tar", 0, 0, 3});
-    ASSERT_TRUE(catalog->reference_chunk(*id, named("a"), {3, 0}, 1, 1).ok());
+    const Catalog::ChunkUse use{named("a"), 1, {3, 0}, 1};
+    ASSERT_TRUE(catalog->reference_chunks(*id, {&use, 1}).ok());
   }
   EXPECT_TRUE(catalog->segments()->empty());
   EXPECT_TRUE(catalog->layers()->empty());
