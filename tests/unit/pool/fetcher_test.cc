@@ -28,7 +28,12 @@ Task<void> wait_for(TaskScope* scope) {
 
 class FetcherTest : public ::testing::Test {
  protected:
-  void SetUp() override { rig.open(); }
+  void SetUp() override {
+    rig.options.fetch.max_background_reads = 4;
+    rig.options.fetch.max_bytes = 60'000;
+    rig.options.readaround_bytes = 0;
+    rig.open();
+  }
 
   // Five files of 5000 bytes with `gap` bytes between them; the pieces lie at multiples of 8192.
   void add_files(size_t gap = 0, size_t count = 5) {
@@ -73,6 +78,7 @@ class FetcherTest : public ::testing::Test {
 
   PoolRig rig;
   LazyLayer layer;
+  Result<void> late;
   SegmentId segment = 0;
   TaskScope scope;
   std::vector<Result<void>> answers;
@@ -114,6 +120,39 @@ TEST_F(FetcherTest, FarPiecesAreReadByThemselves) {
   EXPECT_TRUE(rig.ensure(segment, {0, 8192 * 5}).ok());
   EXPECT_EQ(reads().size(), 5U);
   for (const auto& read : reads()) EXPECT_EQ(read.range.length, 5000U);
+}
+
+TEST_F(FetcherTest, NoMoreBytesAreInFlightThanThereIsMemoryFor) {
+  add_files(200'000, 20);
+  hold();
+  start({{{0, 8192 * 20}}});
+  EXPECT_EQ(reads().size(), 12U) << "of 5000 bytes each";
+  release();
+  finish();
+  EXPECT_EQ(reads().size(), 20U);
+}
+
+TEST_F(FetcherTest, TellsWhoAskedForAPieceFirstAndHowLongReadersWaited) {
+  add_files(200'000);
+  std::map<uint64_t, FetchRecord> records;
+  rig.loop.call([&] {
+    rig.pool->on_fetched([&](const FetchRecord& one) { records[one.range.offset] = one; });
+  });
+  hold();
+  start({{piece(0), Priority::kOnDemand},
+         {piece(1), Priority::kPrefetch},
+         {piece(2), Priority::kBackground}});
+  rig.loop.call([&] { scope.spawn(ask(rig.pool.get(), segment, {piece(1)}, &late, &order, 9)); });
+  release();
+  finish();
+  ASSERT_EQ(records.size(), 3U);
+  EXPECT_EQ(records[0].reason, FetchReason::kReader);
+  EXPECT_EQ(records[8192].reason, FetchReason::kPrefetch);
+  EXPECT_EQ(records[16384].reason, FetchReason::kBackground);
+  EXPECT_GT(records[0].wait_ns, 0U);
+  EXPECT_GT(records[8192].wait_ns, 0U) << "under way already, but a reader came";
+  EXPECT_EQ(records[16384].wait_ns, 0U);
+  rig.loop.call([&] { rig.pool->on_fetched({}); });
 }
 
 TEST_F(FetcherTest, OnDemandOvertakesBackground) {

@@ -70,6 +70,21 @@ TEST_F(ReadaheadTest, NamesNothingForSmallNeighbours) {
   for (size_t i = 0; i < 1024; ++i) EXPECT_EQ(named(i), 0u);
 }
 
+TEST_F(ReadaheadTest, BringsAlongWhatTheBlobHasBehindAMiss) {
+  segment_of(64, 4096, 50);  // a byte of the blob each
+  const auto behind = [this](size_t piece, uint64_t bytes) {
+    const auto span = pieces_behind(*segment, piece, bytes);
+    EXPECT_EQ(span.first, piece + 1);
+    return span.last - span.first;
+  };
+  EXPECT_EQ(behind(10, 5), 4u) << "itself counts";
+  EXPECT_EQ(behind(10, 1), 0u);
+  EXPECT_EQ(behind(45, 100), 4u) << "the others have no random access";
+  EXPECT_EQ(behind(63, 100), 0u);
+  segment->set_present(13);
+  EXPECT_EQ(behind(10, 100), 2u) << "as far as the next that is there";
+}
+
 TEST_F(ReadaheadTest, NamesNothingForJumps) {
   segment_of(64, 4 * kMiB);
   for (size_t i = 0; i < 64; ++i) EXPECT_EQ(named(i * 37 % 64), 0u);

@@ -101,7 +101,8 @@ TEST(ProfileReport, FilesComeByFirstTouchThenByFirstFetch) {
   EXPECT_EQ(report.files[1].wait_us, 9u);
   EXPECT_EQ(report.files[2].path, "/z");
   EXPECT_EQ(report.files[2].first_us, std::nullopt);
-  EXPECT_EQ(report.files[2].fetched[1], (FetchTotals{1, 5, 5}));
+  EXPECT_EQ(report.files[2].fetched[static_cast<size_t>(FetchCause::kPrefetch)],
+            (FetchTotals{1, 5, 5}));
   EXPECT_EQ(report.files[3].path, "/c");
 }
 
