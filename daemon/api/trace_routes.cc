@@ -129,13 +129,15 @@ Task<Result<json>> get_traces(Engine& engine, ApiRequest, ApiProgress) {
                  {"images", images_json(images)}};
 }
 
-// By the name of a start's file, "start-TIME[-CONTAINER].profile"; nullopt: it is none.
+// By the name of a recording's file, "start-TIME[-CONTAINER].profile" or "part-..."; nullopt: it is
+// none.
 std::optional<std::string> container_of(const std::string& path) {
   std::string name = path.substr(path.rfind('/') + 1);
   constexpr std::string_view kSuffix = ".profile";
-  if (!name.starts_with("start-") || !name.ends_with(kSuffix)) return std::nullopt;
+  const bool recording = name.starts_with("start-") || name.starts_with("part-");
+  if (!recording || !name.ends_with(kSuffix)) return std::nullopt;
   name.resize(name.size() - kSuffix.size());
-  const size_t dash = name.find('-', sizeof("start-") - 1);
+  const size_t dash = name.find('-', name.find('-') + 1);
   return dash == name.npos ? "" : name.substr(dash + 1);
 }
 

@@ -46,7 +46,8 @@ struct Recordings::Run {
   uint64_t started_s = 0;
   std::vector<std::string> entrypoint;
   uint64_t touched_pages = 0;
-  uint64_t changed_ns = 0;  // when touched_pages grew last
+  uint64_t changed_ns = 0;   // when touched_pages grew last
+  bool by_operator = false;  // in the middle of its life: no start
   bool finishing = false;
   OneShot<Result<std::string>> done;
 
@@ -96,7 +97,10 @@ Task<void> Recordings::close() {
 }
 
 void Recordings::preparing(const TracedImage& image) {
-  if (x_known.size() >= kMaxKnownImages) x_known.clear();
+  if (x_known.size() >= kMaxKnownImages) {
+    x_known.clear();
+    x_prepared_ns.clear();
+  }
   x_known[image.key] = image;
   const uint64_t now_ns = monotonic_ns();
   uint64_t& since_ns = x_prepared_ns[image.key];
@@ -328,7 +332,8 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
     profile.started_s = run->started_s;
     profile.prepared_us = (run->start_ns - prepared_ns) / 1000;
     profile.fetches = view.fetches_of(fetched, profile.entries, prepared_ns);
-    return x_files.add_start(mount.image, profile);
+    return run->by_operator ? x_files.add_part(mount.image, profile)
+                            : x_files.add_start(mount.image, profile);
   });
   const auto wanted = x_wanted.find(mount.image.key);
   if (file.ok() && wanted != x_wanted.end()) {
@@ -379,6 +384,7 @@ Task<Result<std::string>> Recordings::start_container(std::string id) {
   const bool known = std::ranges::any_of(
       x_runs, [&run](const RunPtr& other) { return other->cgroup == run->cgroup; });
   if (known) co_return make_error(Errc::kExists, run->container + " is being recorded already");
+  run->by_operator = true;
   run->start_ns = monotonic_ns();
   begin(run);
   co_await consider_all();

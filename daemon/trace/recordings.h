@@ -58,7 +58,7 @@ class Recordings {
   void start_image(const TracedImage& image);
   // Ends what is being recorded of it, too. Returns the files written since start_image().
   Task<Result<std::vector<std::string>>> stop_image(Digest key);
-  // Records a running container from now on, until stop_container() or max_time.
+  // Records a running container from now on, until stop_container() or its end.
   //   errors  kNotFound, kInvalid: no such container; kUnsupported: no recorder
   Task<Result<std::string>> start_container(std::string id);
   //   errors  kNotFound: it is not being recorded

@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kStartPrefix = "start-";
+constexpr std::string_view kPartPrefix = "part-";
 constexpr std::string_view kSuffix = ".profile";
 constexpr const char* kPulledName = "registry.profile";
 constexpr const char* kListName = "list.profile";
@@ -34,15 +35,37 @@ std::string printable_part(const std::string& container) {
 }
 
 // Sorts as time does.
-std::string start_name(const Profile& start) {
+std::string file_name(std::string_view prefix, const Profile& start) {
   const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();
   std::string digits = std::to_string(now);
   digits.insert(0, digits.size() < 15 ? 15 - digits.size() : 0, '0');
   const std::string container = printable_part(start.container);
-  return std::string(kStartPrefix) + digits + (container.empty() ? "" : "-" + container) +
+  return std::string(prefix) + digits + (container.empty() ? "" : "-" + container) +
          std::string(kSuffix);
+}
+
+// The kernel reads ahead of what a container touches, and a reader waits for that, too. Such a
+// fetch counts as touched when it began.
+void add_waited_for(Profile& start) {
+  using File = std::pair<std::optional<uint32_t>, std::string_view>;
+  std::map<File, std::vector<ByteRange>> touched;
+  for (const ProfileEntry& entry : start.entries)
+    touched[{entry.layer, entry.path}].push_back(entry.range);
+  std::vector<ProfileEntry> waited_for;
+  for (const ProfileFetch& fetch : start.fetches) {
+    if (fetch.by != FetchCause::kReader) continue;
+    const auto& ranges = touched[{fetch.layer, fetch.path}];
+    if (std::ranges::any_of(ranges, [&](ByteRange one) { return one.overlaps(fetch.range); }))
+      continue;
+    const uint64_t began_us = fetch.us - std::min(fetch.us, fetch.wait_us);
+    const ByteRange block{fetch.range.offset, std::min(fetch.range.length, kProfileBlockBytes)};
+    waited_for.push_back({fetch.layer, fetch.path, block,
+                          began_us - std::min(began_us, start.prepared_us), start.runs});
+  }
+  start.entries.insert(start.entries.end(), waited_for.begin(), waited_for.end());
+  start.entries = ordered(std::move(start.entries));
 }
 
 bool is_start(const std::string& name) {
@@ -101,8 +124,14 @@ std::string TraceFiles::directory_of(const Digest& key) const {
 }
 
 Result<std::string> TraceFiles::add_start(const TracedImage& image, const Profile& start) {
-  TRY(path, put(image, start, start_name(start)));
-  drop_old_starts(image.key);
+  TRY(path, put(image, start, file_name(kStartPrefix, start)));
+  drop_old(image.key, kStartPrefix);
+  return path;
+}
+
+Result<std::string> TraceFiles::add_part(const TracedImage& image, const Profile& part) {
+  TRY(path, put(image, part, file_name(kPartPrefix, part)));
+  drop_old(image.key, kPartPrefix);
   return path;
 }
 
@@ -126,11 +155,12 @@ Result<std::string> TraceFiles::put(const TracedImage& image, const Profile& pro
   return directory + "/" + name;
 }
 
-void TraceFiles::drop_old_starts(const Digest& key) const {
+void TraceFiles::drop_old(const Digest& key, std::string_view prefix) const {
   size_t kept = 0;
   for (const fs::path& path : entries_of(directory_of(key))) {
     std::error_code error;
-    if (is_start(path.filename()) && ++kept > x_limits.max_starts) fs::remove(path, error);
+    if (path.filename().native().starts_with(prefix) && ++kept > x_limits.max_starts)
+      fs::remove(path, error);
   }
 }
 
@@ -210,6 +240,7 @@ Result<Profile> TraceFiles::merged_starts(const TracedImage& image) const {
   std::vector<Kind> newest;  // first seen first: starts come newest first
   for (Profile& start : read_starts(image)) {
     start.image = image.manifest;  // of the same layers, whatever it was called then
+    add_waited_for(start);
     const Kind kind{start.source, start.entrypoint};
     auto& group = groups[kind];
     if (group.empty()) newest.push_back(kind);

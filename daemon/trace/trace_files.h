@@ -3,7 +3,8 @@
 //
 //   DIRECTORY/IMAGE/image.json         which image that is
 //   DIRECTORY/IMAGE/start-*.profile    one recorded start each
-//   DIRECTORY/IMAGE/registry.profile   pulled from the image's registry
+//   DIRECTORY/IMAGE/part-*.profile     of a container that ran already: for people, not for
+//   prefetch DIRECTORY/IMAGE/registry.profile   pulled from the image's registry
 //   DIRECTORY/IMAGE/list.profile       imported by an operator
 //
 // IMAGE are the first 32 hex digits of image_key(): the layers decide, so a retagged image keeps
@@ -13,6 +14,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/log.h"
@@ -47,6 +49,7 @@ class TraceFiles {
 
   // Each returns the path of the file it wrote.
   Result<std::string> add_start(const TracedImage& image, const Profile& start);
+  Result<std::string> add_part(const TracedImage& image, const Profile& part);
   Result<std::string> put_pulled(const TracedImage& image, const Profile& profile);
   Result<std::string> put_list(const TracedImage& image, const Profile& profile);
 
@@ -72,7 +75,7 @@ class TraceFiles {
   std::string directory_of(const Digest& key) const;
   Result<std::string> put(const TracedImage& image, const Profile& profile,
                           const std::string& name);
-  void drop_old_starts(const Digest& key) const;
+  void drop_old(const Digest& key, std::string_view prefix) const;
   void drop_old_images() const;
   std::optional<Profile> usable(const std::string& path, const TracedImage& image) const;
   std::vector<Profile> read_starts(const TracedImage& image) const;

@@ -70,7 +70,7 @@ trace() {
   in_vain=$(jq '[.entries[].path] as $touched | [.fetches[] | select(.by == "prefetch" and ([.path] | inside($touched) | not))] | length' object)
   [ "$in_vain" -gt 0 ]
   [ "$(grep -c 'prefetch .* in vain ' <<<"$output")" = "$in_vain" ]
-  [ "${#lines[@]}" = $((13 + $(jq .ranges object) + in_vain)) ]
+  [ "${#lines[@]}" = $((14 + $(jq .ranges object) + in_vain)) ]
   # The same numbers from the records alone.
   for by in reader prefetch background; do
     [ "$(jq -c --arg by $by '.trace.fetched[$by] | [.ranges, .bytes]' object)" = \

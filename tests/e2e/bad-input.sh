@@ -290,7 +290,7 @@ require_programs python3 jq mkfs.ext4
 lab_open
 mkdir "$LAB/images"
 odd_registry_start
-dedupd_start ".limits.max_uncompressed_bytes = $((32 * MIB)) | .fetch.stall_timeout_ms = 500 | .fetch.retries = 1 | .fetch.max_retry_after_ms = 3000"
+dedupd_start ".fetch.readaround_bytes = 0 | .limits.max_uncompressed_bytes = $((32 * MIB)) | .fetch.stall_timeout_ms = 500 | .fetch.retries = 1 | .fetch.max_retry_after_ms = 3000"
 say "door: $(dedupd_number .door)"
 image_lies
 legal_images

@@ -23,7 +23,7 @@ numpy() { run "$1" "$2" python3 -c "$NUMPY"; }
 
 traces() { echo ".prefetch.trace_dir = \"$LAB/traces/$1\" | .trace.auto_starts = $2"; }
 # starts_of TEXT: files of starts whose name has that in it.
-starts_of() { find "$LAB/traces" -name "start-*$1*.profile"; }
+starts_of() { find "$LAB/traces" -name "start-*$1*.profile" -o -name "part-*$1*.profile"; }
 starts() { dedupctl trace list --json | jq "[.images[] | select(.ref == \"$1\").starts] | add // 0"; }
 recorded() { [ -n "$(starts_of "$(name "$1")")" ]; }
 # trace_of NAME: waits for the trace of that container; $LAB/NAME.json is what `profile show` says of it.

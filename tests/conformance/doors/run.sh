@@ -42,7 +42,7 @@ pool_on() {
 }
 
 # Without readahead: a file is missing until it is read.
-start() { dedupd_start ".fetch.readahead_bytes = 0 | .root = \"$LAB/disk/dedupd\" | .door = \"$DOOR\" | .limits.min_free_bytes = 0 | .fetch.stall_timeout_ms = $((500 * SLOW)) | .fetch.retries = 0"; }
+start() { dedupd_start ".fetch.readahead_bytes = 0 | .fetch.readaround_bytes = 0 | .root = \"$LAB/disk/dedupd\" | .door = \"$DOOR\" | .limits.min_free_bytes = 0 | .fetch.stall_timeout_ms = $((500 * SLOW)) | .fetch.retries = 0"; }
 
 # Every way gets a file of its own: nothing of it is there yet.
 every_way() {

@@ -101,6 +101,37 @@ TEST_F(TraceFilesTest, AListIsTheLastResortAndTheRegistryTheNext) {
   EXPECT_EQ(best_of(image), "/pulled");
 }
 
+TEST_F(TraceFilesTest, WhatAnOperatorRecordedOfARunningContainerIsNoStart) {
+  const auto path = files.add_part(image, start("/late"));
+  ASSERT_TRUE(path.ok());
+  EXPECT_TRUE(fs::exists(*path));
+  EXPECT_EQ(files.starts(image.key), 0u);
+  EXPECT_EQ(best_of(image), "");
+  ASSERT_EQ(files.files(image.key).size(), 1u);
+}
+
+// The kernel reads ahead of what is touched, and a reader waits for it.
+TEST_F(TraceFilesTest, WhatAReaderWaitedForIsPrefetchedThoughNothingTouchedIt) {
+  Profile recorded = start("/a");
+  recorded.prepared_us = 1000;
+  recorded.fetches = {
+      {0, "/a", {0, 8192}, 1020, FetchCause::kReader, 10},
+      {0, "/a", {1 << 20, 1 << 20}, 1500, FetchCause::kReader, 100},
+      {0, "/b", {0, 4096}, 1600, FetchCause::kReadahead, 0},
+      {0, "/c", {0, 4096}, 900, FetchCause::kReader, 100},
+  };
+  std::ranges::sort(recorded.fetches, {}, &ProfileFetch::us);
+  add(image, recorded);
+  const auto best = files.best(image);
+  ASSERT_TRUE(best.ok());
+  ASSERT_EQ(best->entries.size(), 3u);
+  EXPECT_EQ(best->entries[0].path, "/c");
+  EXPECT_EQ(best->entries[0].first_us, 0u) << "before the container started";
+  EXPECT_EQ(best->entries[2].path, "/a");
+  EXPECT_EQ(best->entries[2].range, (ByteRange{1 << 20, 64 << 10}));
+  EXPECT_EQ(best->entries[2].first_us, 400u);
+}
+
 TEST_F(TraceFilesTest, TheProfileOfMostRunsWinsAndTheNodesOwnBeforeOthers) {
   ASSERT_TRUE(files.put_pulled(image, merged("/pulled", 2)).ok());
   add(image, start("/own"));
