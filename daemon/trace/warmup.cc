@@ -213,9 +213,4 @@ Task<void> Warmup::fill(TracedImage image) {
         {"rest of " + image.ref, image.key, all_ranges(*layers), Priority::kBackground});
 }
 
-Task<void> Warmup::close() {
-  for (const auto& [key, arrival] : x_arrivals) arrival->note_all();
-  co_await x_tasks.join();
-}
-
 }  // namespace dedup

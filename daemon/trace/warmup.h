@@ -49,8 +49,6 @@ class Warmup {
   //   returns its path. errors  kNotFound: there is none; those of the registry and of read_profile
   Task<Result<std::string>> pull(TracedImage image, Reference reference);
 
-  Task<void> close();
-
  private:
   struct Landmark {
     std::shared_ptr<const Segment> segment;
