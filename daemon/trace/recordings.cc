@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "trace/image_view.h"
 
 namespace dedup {
@@ -15,12 +16,6 @@ constexpr std::chrono::milliseconds kEntrypointWaits[] = {
     std::chrono::milliseconds(20), std::chrono::milliseconds(80), std::chrono::milliseconds(300)};
 constexpr uint64_t kMaxPrepareNs = 600'000'000'000;  // what is older belongs to an earlier start
 constexpr size_t kMaxKnownImages = 4096;
-
-uint64_t monotonic_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 uint32_t most_touched_device(const Recording& recording, const std::set<uint32_t>& devices) {
   std::map<uint32_t, uint64_t> bytes;
