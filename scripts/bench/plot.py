@@ -8,7 +8,7 @@ The file has rows (equal flat objects) and plots, a list of objects:
     title, x, y  what it shows; columns. y may be a list: one bar or line for each
     group        column: one bar or line for each of its values, instead of a list in y
     facet        column: a panel for each of its values
-    where        {column: value}: only such rows
+    where        {column: value or list of values}: only such rows
     floor        column: a mark in the bar, e.g. the computed best time (bars only)
     logx, logy   true: logarithmic; of bars, the length is y
     xlabel, ylabel
@@ -133,7 +133,8 @@ def panel_inches(plot, rows):
 
 
 def draw(plot, rows, path):
-    rows = [row for row in rows if all(row.get(column) == value for column, value in plot.get("where", {}).items())]
+    rows = [row for row in rows if all(row.get(column) in (value if isinstance(value, list) else [value])
+                                       for column, value in plot.get("where", {}).items())]
     missing = {column for column in [plot["x"], *(plot["y"] if isinstance(plot["y"], list) else [plot["y"]]), plot.get("group"),
                                      plot.get("facet"), plot.get("floor")] if column} - {key for row in rows for key in row}
     if missing:
