@@ -113,7 +113,7 @@ def draw_lines(axes, plot, rows):
         points = sorted((row[plot["x"]], row[column]) for row in own
                         if number(row.get(plot["x"])) is not None and number(row.get(column)) is not None)
         handles += axes.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[index % 8],
-                             marker=MARKERS[index % len(MARKERS)], linestyle="--" if index >= 8 else "-",
+                             marker=MARKERS[index % len(MARKERS)] if len(points) <= 40 else None, linestyle="--" if index >= 8 else "-",
                              label=label if points else f"{label} (no number)")
     if plot.get("logx"):
         logarithmic(axes, "x")
