@@ -55,6 +55,14 @@ def stat_fields(pid):
     return text and text.rsplit(")", 1)[1].split()
 
 
+def program_of(pid):
+    """Name of its executable; "" of kernel threads and what is gone."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+    except OSError:
+        return ""
+
+
 def process(pid, with_children=False):
     fields = stat_fields(pid)
     if not fields or fields[0] in "ZX":
@@ -126,26 +134,22 @@ class Monitor:
     def __init__(self, options):
         self.options, self.rows, self.begin, self.first = options, [], time.monotonic(), {}
         self.cgroup = Cgroup(options.cgroup_root, options.cgroup, options.container)
-        self.seen, self.ours, self.command = set(), {pid: None for pid in options.pid}, set()  # pids; ours with their names
+        self.seen, self.ours, self.command = set(), {pid: f"{program_of(pid)} {pid}" for pid in options.pid}, set()
 
     def look_for_processes(self):
-        """Only processes that were not there at the last look are looked at."""
         pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         for pid in sorted(pids - self.seen):
             fields = stat_fields(pid)
             if fields and int(fields[1]) in self.command:
                 self.command.add(pid)
-            try:
-                if os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")) in OURS:
-                    self.ours[pid] = None
-            except OSError:
-                pass  # a kernel thread, or gone
+        # All: a process may become another program at any time.
+        for pid in pids - self.ours.keys():
+            name = program_of(pid)
+            if name in OURS:
+                # The keeper and the witness say what they are.
+                role = (text_of(f"/proc/{pid}/comm") or "").strip()
+                self.ours[pid] = f"{role if role.startswith('dedupd-') else name} {pid}"
         self.seen = pids
-
-    def name_of(self, pid):
-        """dedupd names all its processes but the worker."""
-        name = (text_of(f"/proc/{pid}/comm") or "process").strip()
-        return f"{'dedupd' if name == 'exe' else name} {pid}"
 
     def command_sample(self):
         """All of the tree; CPU of the dead is in that of those who waited for them."""
@@ -165,7 +169,6 @@ class Monitor:
             if not sample:
                 del self.ours[pid]
                 continue
-            self.ours[pid] = self.ours[pid] or self.name_of(pid)
             self.add(seconds, self.ours[pid], sample)
 
     def add(self, seconds, who, sample):
