@@ -12,8 +12,10 @@ The file has rows (equal flat objects) and plots, a list of objects:
     floor        column: a mark in the bar, e.g. the computed best time (bars only)
     logx, logy   true: logarithmic; of bars, the length is y
     xlabel, ylabel
-A value that is null, or no number, is a gap and said to be one. The interpreter is Debian's, python3-matplotlib's.
+Each bar and point is one row. A value that is null, or no number, is a gap and said to be one. The interpreter is Debian's, for
+which python3-matplotlib is.
 """
+import collections
 import json
 import math
 import os
@@ -140,6 +142,10 @@ def draw(plot, rows, path):
     if missing:
         sys.exit(f"plot.py: {path}: no column {', '.join(sorted(missing))}")
     facet = plot.get("facet")
+    keys = [column for column in (plot["x"], plot.get("group"), facet) if column]
+    twice = [key for key, count in collections.Counter(tuple(str(row.get(column)) for column in keys) for row in rows).items() if count > 1]
+    if twice:
+        sys.exit(f"plot.py: {path}: more than one row for {', '.join(keys)} = {', '.join(twice[0])}: it takes a facet, a group or a where")
     panels = [(str(name), [row for row in rows if row.get(facet) == name]) for name in values(rows, facet)] if facet else [("", rows)]
     heights = [panel_inches(plot, own) for _, own in panels]
     legend_columns = 3
