@@ -1,5 +1,8 @@
 # A private containerd with the proxy snapshotter `dedup`: own root, state and socket. Needs lab.sh.
 
+# The client of the containerd that runs.
+CTR=ctr
+
 # containerd_start: exports the environment that points ctr and ctr-remote at it. The snapshotter need not run yet.
 containerd_start() {
   mkdir -p "$LAB/containerd"
@@ -21,6 +24,7 @@ disabled_plugins = [
   address = "$LAB/snapshotter.sock"
 EOF
   export CONTAINERD_ADDRESS=$LAB/containerd.sock CONTAINERD_NAMESPACE=lab
+  CTR=ctr
   lab_spawn containerd containerd --config "$LAB/containerd.toml"
   lab_ready containerd 15 ctr --connect-timeout 1s version
 }
