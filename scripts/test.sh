@@ -68,7 +68,7 @@ stage_style() {
 
 build() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
 stage_build() {
-  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync verify_rate slow_link micro dedup_oracle || return
+  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync verify_rate slow_link walk_rate micro dedup_oracle || return
   step "build dev" build dev || return
   step "build fuzz" build fuzz
 }
