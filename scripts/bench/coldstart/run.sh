@@ -114,4 +114,5 @@ rows=$(jq -s --slurpfile watched "$LAB/watched.json" --slurpfile gaps "$LAB/gaps
   "$BENCH_JQ$(cat "$REPO/scripts/bench/coldstart/rows.jq")" "$LAB/samples")
 bench_result "$rows" "$(jq -s --argjson versions "$(versions)" --argjson needed "$needed" \
   '{versions: $versions, needed_bytes: $needed, samples: .}' "$LAB/samples")" \
-  '{"title": "Cold start: pull and run to the first line of output", "kind": "bars", "x": "image", "y": "total_s", "group": "mode"}'
+  '{"title": "Cold start: pull and run to the first line of output", "kind": "bars", "x": "image", "y": "total_s",
+    "group": ["mode", "door"], "facet": "link", "floor": "floor_s", "ylabel": "seconds (median); link: RTT in ms : Mbit/s, 0: no limit"}'

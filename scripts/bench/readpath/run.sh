@@ -161,5 +161,7 @@ for door in $DOORS; do
     "$(jq -s --arg door "$door" 'map(select(.side == $door and .cache == "warm")) | 1e6 * (map(.cpu_s) | add) / (map(.seconds) | add) | round' "$LAB/samples")"
 done
 bench_result "$rows" "$(jq -n --arg fio "$(fio --version)" '{versions: {fio: $fio}}')" \
-  '{"title": "Reads of data on the node, as part of plain EROFS", "kind": "bars", "x": "what", "y": "of_erofs", "group": "side"}'
+  '{"title": "Reads of data on the node, as part of plain EROFS", "kind": "bars", "x": ["what", "threads"],
+    "y": "of_erofs", "group": ["side", "segment"], "facet": "cache", "where": {"what": ["sequential", "random", "mmap", "walk"]},
+    "ylabel": "operations per second, plain EROFS = 1; after the comma: threads"}'
 checks_end

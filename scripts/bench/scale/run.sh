@@ -164,6 +164,10 @@ for DEDUPD_DOOR in $DOORS; do
 done
 rows=$(rows)
 bench_result "$rows" '{}' '[
-  {"title": "Mounted images", "kind": "lines", "x": "n", "y": "p50", "group": "operation", "logx": true, "logy": true}]'
+  {"title": "Time of an operation", "kind": "lines", "x": "n", "y": "p50", "group": ["operation", "door"], "facet": "what",
+   "where": {"operation": ["mount", "first_read", "umount", "pull", "status", "images", "pool", "recover", "start", "all"]}, "logx": true, "logy": true,
+   "ylabel": "ms (median)"},
+  {"title": "Memory", "kind": "lines", "x": "n", "y": "p50", "group": ["what", "door"], "where": {"operation": "memory"}, "logx": true,
+   "logy": true, "ylabel": "MiB"}]'
 jq -r '.[] | select(.grows) | "\(.door), \(.what): \(.operation) grows as \(.grows)"' <<<"$rows" | uniq
 checks_end
