@@ -6,7 +6,7 @@
 #     --images  folders of scripts/images (nginx pyapp); ml is large and takes ten minutes when it is not in the cache yet
 #     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong). See
 #               modes.sh and peers.sh beside this file. One that cannot run here is a row that says why
-#     --link    round trip time and bandwidth of the link to the registry, several (20:200 5:1000 0:0); 0: none, no limit
+#     --link    round trip time and bandwidth of the link to the registry, several (20:200 0:0; 5:1000 is the usual third); 0: none, no limit
 #     --runs    rounds (3)
 #     --doors   of ours (the first that works)
 #     --quick   two small images, one of which the tests build anyway; lazy, profile, two peers; one link, one round
@@ -24,7 +24,7 @@ set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry image-build image-convert dedupd cold peers bench; do . "$REPO/scripts/lib/$piece.sh"; done
 for piece in modes peers sample; do . "$REPO/scripts/bench/coldstart/$piece.sh"; done
-IMAGES='nginx pyapp' RUNS=3 LINKS='20:200 5:1000 0:0' STARGZ=containerd-stargz-grpc
+IMAGES='nginx pyapp' RUNS=3 LINKS='20:200 0:0' STARGZ=containerd-stargz-grpc
 BENCH_OPTIONS=([--images]=IMAGES [--modes]=MODES [--link]=LINKS [--runs]=RUNS [--stargz]=STARGZ)
 bench_options "$@"
 [ -z "$QUICK" ] || IMAGES='demo nginx' MODES='overlayfs-1.6 erofs-2.1 lazy profile' LINKS=20:200 RUNS=1
