@@ -16,7 +16,7 @@
 # medians and one 95th percentile. floor_s: 4 round trips, the compressed bytes that hold what a recorded start touched at full
 # bandwidth, and the shortest warm_s of all modes: one floor for all modes of an image. faster: than overlayfs-1.6. mb and requests:
 # blobs, as the registry counted. cpu_s: of the client that pulls and of all daemons (containerd with unpigz and mkfs.erofs,
-# snapshotter, dedupd), until the first line; peak_mib: resident memory of those daemons, the greatest of ten looks a second.
+# snapshotter, dedupd), until the first line; peak_mib: anonymous memory of those daemons, the most of ten looks a second.
 # touched, miss_pct, late_pct come from one more start of ours, which is recorded and not timed: ranges the container touched, those
 # it had to fetch itself, and those it waited for although they were on their way. LAB_KEEP=1 keeps all logs, of the links, too;
 # timeline.py says from them where the time went.
