@@ -17,6 +17,14 @@ image_to_estargz() {
   mv "$out/index.new" "$out/index.json"
 }
 
+# image_zstd DIR: makes DIR/zstd, the OCI layout of DIR/plain with zstd layers, unless it is there.
+image_zstd() {
+  [ ! -e "$1/zstd" ] || return 0
+  rm -rf "$1/zstd.$$"
+  skopeo copy --quiet --insecure-policy --dest-compress-format zstd "oci:$1/plain:latest" "oci:$1/zstd.$$:latest"
+  mv -T "$1/zstd.$$" "$1/zstd" 2>/dev/null || rm -rf "$1/zstd.$$"
+}
+
 # image_manifest LAYOUT: the manifest's JSON.
 image_manifest() {
   local digest

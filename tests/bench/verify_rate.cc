@@ -1,7 +1,10 @@
-// What decompression and verification alone reach: every chunk of an eStargz blob is decoded and
-// its digest compared by the daemon's own functions, from memory to memory, on each of 1 to
-// THREADS threads. Prints one JSON object per number of threads; not a test.
+// What decompression and verification alone reach, by the daemon's own functions; not a test.
 //   verify_rate BLOB [THREADS]
+// Every chunk of an eStargz blob is decoded and its digest compared, from memory to memory, on each
+// of 1 to THREADS threads. Prints one JSON object per number of threads.
+//   verify_rate --parts DIRECTORY BLOB...
+// What whole layers of any codec cost at least, each part alone, on one thread: to decode them, to
+// hash as many bytes, and to write them to a file in DIRECTORY. Prints the sums as one JSON object.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -12,7 +15,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include "base/unique_fd.h"
 #include "format/estargz.h"
@@ -58,6 +64,10 @@ double cpu_seconds() {
   return double(now.tv_sec) + double(now.tv_nsec) / 1e9;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 // Seconds for all chunks; negative when one is bad.
 double measure(std::span<const Chunk> chunks, Blob blob, unsigned thread_count) {
   std::atomic<size_t> next = 0;
@@ -72,8 +82,74 @@ double measure(std::span<const Chunk> chunks, Blob blob, unsigned thread_count) 
     });
   }
   for (std::thread& thread : threads) thread.join();
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  return bad ? -1 : took.count();
+  return bad ? -1 : seconds_since(begin);
+}
+
+struct Parts {
+  uint64_t blob_bytes = 0;
+  uint64_t bytes = 0;
+  double inflate_cpu_s = 0;
+  double sha256_cpu_s = 0;
+  double write_cpu_s = 0;
+  double write_s = 0;  // until all is on the disk
+};
+
+// Blocks as the streaming pass hands them on.
+constexpr size_t kBlockBytes = 2u << 20;
+
+Result<void> add_parts(Blob blob, const UniqueFd& file, Parts& parts) {
+  double before = cpu_seconds();
+  const auto lap = [&before](double& part) {
+    const double now = cpu_seconds();
+    part += now - std::exchange(before, now);
+  };
+  const auto flush = [&](Bytes& block) -> Result<void> {
+    lap(parts.inflate_cpu_s);
+    static_cast<void>(sha256(block));
+    lap(parts.sha256_cpu_s);
+    const auto begin = std::chrono::steady_clock::now();
+    if (::write(file.get(), block.data(), block.size()) != static_cast<ssize_t>(block.size()))
+      return errno_error(errno, "write");
+    parts.write_s += seconds_since(begin);
+    lap(parts.write_cpu_s);
+    parts.bytes += block.size();
+    block.clear();
+    return {};
+  };
+  Inflater inflater(detect_codec(blob), UINT64_MAX);
+  Bytes block;
+  block.reserve(2 * kBlockBytes);
+  TRY(inflater.feed(blob, [&](std::span<const std::byte> bytes) {
+    block.insert(block.end(), bytes.begin(), bytes.end());
+    return block.size() < kBlockBytes ? Result<void>() : flush(block);
+  }));
+  TRY(inflater.finish());
+  parts.blob_bytes += blob.size();
+  return flush(block);
+}
+
+int run_parts(const std::string& directory, std::span<char*> paths) {
+  const std::string path = directory + "/verify-rate-bytes";
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  ::unlink(path.c_str());
+  Parts parts;
+  for (const char* const name : paths) {
+    const auto blob = mapped(name);
+    const auto done = blob.ok() ? add_parts(*blob, file, parts) : Result<void>(blob.error());
+    if (done.ok()) continue;
+    std::fprintf(stderr, "verify_rate: %s: %s\n", name, done.error().to_string().c_str());
+    return 1;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  if (::fdatasync(file.get()) != 0) return 1;
+  parts.write_s += seconds_since(begin);
+  std::printf(
+      "{\"blob_bytes\": %llu, \"bytes\": %llu, \"inflate_cpu_s\": %.3f, \"sha256_cpu_s\": %.3f, "
+      "\"write_cpu_s\": %.3f, \"write_s\": %.3f}\n",
+      static_cast<unsigned long long>(parts.blob_bytes),
+      static_cast<unsigned long long>(parts.bytes), parts.inflate_cpu_s, parts.sha256_cpu_s,
+      parts.write_cpu_s, parts.write_s);
+  return 0;
 }
 
 int run(const char* path, unsigned max_threads) {
@@ -100,6 +176,8 @@ int run(const char* path, unsigned max_threads) {
 }  // namespace dedup
 
 int main(int argc, char** argv) {
+  if (argc > 3 && std::string_view(argv[1]) == "--parts")
+    return dedup::run_parts(argv[2], std::span(argv + 3, argv + argc));
   if (argc < 2) return 64;
   return dedup::run(argv[1], argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1);
 }
