@@ -244,7 +244,10 @@ class Worker {
 
   Result<void> build_on_the_door() {
     open_guard();
-    ChainOptions chain_options{x_config.root, x_config.mount_directio, {}, {}};
+    ChainOptions chain_options;
+    chain_options.directory = x_config.root;
+    chain_options.directio = x_config.mount_directio;
+    chain_options.keep_idle = std::chrono::milliseconds(x_config.mount_keep_idle_ms);
     x_tracing->watch_mounts(chain_options);
     x_chains.emplace(*x_ring, *x_workers, x_log, *x_pool, *x_store, *x_door, x_guard.get(),
                      std::move(chain_options));

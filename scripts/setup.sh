@@ -12,7 +12,7 @@ packages=(
   bpftool clang-14
   # tests
   clang-format-14 libclang-rt-14-dev libbenchmark-dev libfuse3-dev libgmock-dev libgtest-dev libarchive-dev
-  acl attr bats bc btrfs-progs chromium curl erofs-utils fio hyperfine iproute2 jq libcap2-bin openssl procps python3 shellcheck sqlite3 time util-linux xfsprogs xxd
+  acl attr bats bc btrfs-progs chromium curl erofs-utils fio hyperfine iproute2 jq libcap2-bin openssl procps python3 python3-matplotlib shellcheck sqlite3 time util-linux xfsprogs xxd
   # tests under other kernels: an emulated machine, and what building a kernel needs
   bison busybox-static cpio dwarves e2fsprogs flex kmod libelf-dev linux-source-6.1 qemu-system-x86 rsync xz-utils
   golang-go golang-github-containerd-containerd-dev

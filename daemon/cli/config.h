@@ -81,6 +81,7 @@ struct Config {
   LimitsConfig limits;
   uint64_t stop_timeout_ms = 10'000;
   bool mount_directio = false;
+  uint64_t mount_keep_idle_ms = 600'000;
 };
 
 // file    shown in errors

@@ -142,8 +142,19 @@ Task<void> Chains::remount_held() {
   }
 }
 
-Task<Result<std::string>> Chains::mount(std::vector<Digest> layers, bool keep_whiteouts) {
+Task<Result<std::string>> Chains::mount(std::vector<Digest> layers, bool keep_whiteouts,
+                                        Purpose purpose) {
   const Digest id = id_of(layers, keep_whiteouts);
+  auto outcome = co_await mount_shared(id, std::move(layers), keep_whiteouts);
+  const auto live = x_live.find(id);
+  if (live == x_live.end() || purpose == Purpose::kAhead || live->second.used) co_return outcome;
+  live->second.used = true;
+  if (x_options.on_used) x_options.on_used(live->second.record);
+  co_return outcome;
+}
+
+Task<Result<std::string>> Chains::mount_shared(Digest id, std::vector<Digest> layers,
+                                               bool keep_whiteouts) {
   const auto live = x_live.find(id);
   if (live != x_live.end() && live->second.mounted) co_return mountpoint(id);
   auto& pending = x_pending[id];
@@ -360,8 +371,9 @@ Task<void> Chains::collect() {
     x_log.error("chains cannot be listed", {{"error", unheld.error()}});
     co_return;
   }
-  for (const Digest& chain : *unheld) {
-    if (x_pending.contains(chain)) continue;
+  for (const UnheldChain& one : *unheld) {
+    const Digest chain = one.id;
+    if (x_pending.contains(chain) || stays_idle(one)) continue;
     if (x_live.contains(chain)) co_await unmount_chain(chain);
     if (x_live.contains(chain))
       continue;  // a container still reads it; its layers stay until it is gone
@@ -371,6 +383,19 @@ Task<void> Chains::collect() {
       x_log.error("chain cannot be forgotten",
                   {{"chain", chain.hex()}, {"error", outcome.error()}});
   }
+}
+
+bool Chains::stays_idle(const UnheldChain& chain) {
+  const auto found = x_live.find(chain.id);
+  if (found == x_live.end()) return false;
+  Live& live = found->second;
+  const auto now = std::chrono::steady_clock::now();
+  if (live.used) {
+    live.used = false;
+    live.idle_since = now;
+    if (x_options.on_idle) x_options.on_idle(live.record);
+  }
+  return live.mounted && chain.layers_held && now - live.idle_since < x_options.keep_idle;
 }
 
 std::vector<ChainStatus> Chains::status() const {

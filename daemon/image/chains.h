@@ -1,9 +1,11 @@
 // Chains: the mounts of this node: each distinct chain of layers is merged into one metadata image
 // and mounted once, shared by every container. Keeps the order that fanotify demands: marks before
 // the mount, a probe before anyone learns of it, marks removed only when the superblock is really
-// gone. Owned by main; loop thread.
+// gone. A chain whose last holder has gone stays mounted for a while: the next start of its image
+// finds the mount, and in it the pages the last one read. Owned by main; loop thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -23,9 +25,13 @@ namespace dedup {
 struct ChainOptions {
   std::string directory;  // metadata/ID.erofs and mounts/ID lie below
   bool directio = false;
-  // Told, where not empty, of mounts as they come and as their superblocks go.
+  std::chrono::milliseconds keep_idle{0};  // chains nobody holds stay mounted for so long
+  // Told, where not empty, of mounts as they come and as their superblocks go; and of the first
+  // holder that uses a mount, and of the last that has left it.
   std::function<void(const ChainRecord& chain, const std::string& mountpoint)> on_mounted;
   std::function<void(const ChainRecord& chain)> on_unmounted;
+  std::function<void(const ChainRecord& chain)> on_used;
+  std::function<void(const ChainRecord& chain)> on_idle;
 };
 
 struct ChainStatus {
@@ -52,11 +58,14 @@ class Chains {
   // After door.start(): mounts again what holders need and a reboot took away.
   Task<void> remount_held();
 
+  enum class Purpose : uint8_t { kUse, kAhead };
   // The mount point of the chain, mounted and probed. Single flight per chain. The caller has made
-  // a holder for it.
-  Task<Result<std::string>> mount(std::vector<Digest> layers, bool keep_whiteouts);
+  // a holder for it. kAhead: it is going to be used, perhaps.
+  Task<Result<std::string>> mount(std::vector<Digest> layers, bool keep_whiteouts,
+                                  Purpose purpose = Purpose::kUse);
 
-  // Unmounts chains nobody holds and forgets those whose superblock is gone.
+  // Unmounts chains that nobody has held for keep_idle, or whose layers nobody wants any more, and
+  // forgets those whose superblock is gone.
   Task<void> collect();
 
   // For a stop: unmounts what is idle; behind a door that fails open, what containers still read is
@@ -69,6 +78,7 @@ class Chains {
 
   void segment_complete(const std::shared_ptr<Segment>& segment);
   std::vector<ChainStatus> status() const;
+  bool keeps_idle() const { return x_options.keep_idle.count() > 0; }
   size_t mounted() const { return x_live.size(); }
 
  private:
@@ -76,12 +86,17 @@ class Chains {
     ChainRecord record;
     bool mounted = false;  // at its mount point; false: only a superblock that something still uses
     std::map<SegmentId, ProbeFile> probes = {};
+    bool used = false;  // by a holder
+    std::chrono::steady_clock::time_point idle_since = std::chrono::steady_clock::now();
   };
   using Pending = OneShot<Result<std::string>>;
 
   std::string image_path(const Digest& chain) const;
   std::string mountpoint(const Digest& chain) const;
+  Task<Result<std::string>> mount_shared(Digest id, std::vector<Digest> layers,
+                                         bool keep_whiteouts);
   Task<Result<std::string>> mount_once(ChainRecord record);
+  bool stays_idle(const UnheldChain& chain);
   Task<Result<void>> build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes);
   Task<Result<void>> attach_and_mount(const ChainRecord& record);
   Task<Result<void>> mount_image(const ChainRecord& record);

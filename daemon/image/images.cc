@@ -43,11 +43,28 @@ void Images::begin_preparing(const ResolvedImage& image) {
   if (x_preparing[image.manifest_digest]++ == 0 && x_events.preparing) x_events.preparing(image);
 }
 
-void Images::end_preparing(const ResolvedImage& image) {
+bool Images::end_preparing(const ResolvedImage& image) {
   const auto layers = x_preparing.find(image.manifest_digest);
-  if (--layers->second > 0) return;
+  if (--layers->second > 0) return false;
   x_preparing.erase(layers);
   if (x_events.prepared) x_events.prepared(image);
+  return true;
+}
+
+// While the snapshotter still asks for one layer after the other, and containerd gets the container
+// ready. A hint only, as each of its layers was.
+Task<void> Images::mount_ahead(std::shared_ptr<const ResolvedImage> image) {
+  std::vector<Digest> layers;
+  for (const Descriptor& layer : image->manifest.layers) layers.push_back(layer.digest);
+  const std::string holder = hint_holder(Chains::id_of(layers, false));
+  auto mounted = co_await mount_held(std::move(layers), false, holder, Chains::Purpose::kAhead);
+  const auto released = co_await release(holder);
+  if (mounted.ok() && released.ok()) co_return;
+  // Of a part of the image: the rest is asked for later.
+  if (!mounted.ok() && mounted.error().code == Errc::kNotFound) co_return;
+  x_log.warn("an image is not mounted ahead",
+             {{"image", image->reference.to_string()},
+              {"error", mounted.ok() ? released.error() : mounted.error()}});
 }
 
 Task<Result<PreparedLayer>> Images::bring_layer(std::shared_ptr<const ResolvedImage> image,
@@ -277,7 +294,7 @@ Task<Result<PreparedLayer>> Images::prepare_layer(std::string ref, std::optional
     prepared = co_await prepare_one(image, *wanted, std::move(holder));
   else
     prepared = make_error(Errc::kNotFound, "image " + ref + " has no layer " + layer.to_string());
-  end_preparing(*image);
+  if (end_preparing(*image) && x_chains.keeps_idle()) x_tasks.spawn(mount_ahead(image));
   co_return prepared;
 }
 
@@ -298,7 +315,7 @@ Task<void> Images::prepare_quietly(std::shared_ptr<const ResolvedImage> image, s
     const auto outcome = co_await bring_layer(image, layer, [](uint64_t) {});
     static_cast<void>(outcome);
   }
-  end_preparing(*image);
+  if (end_preparing(*image) && x_chains.keeps_idle()) x_tasks.spawn(mount_ahead(image));
 }
 
 Task<Result<Digest>> Images::import_directory(std::string directory, std::string holder) {
@@ -315,6 +332,12 @@ Task<Result<Digest>> Images::import_directory(std::string directory, std::string
 
 Task<Result<std::string>> Images::mount_chain(std::vector<Digest> layers, bool keep_whiteouts,
                                               std::string holder) {
+  co_return co_await mount_held(std::move(layers), keep_whiteouts, std::move(holder),
+                                Chains::Purpose::kUse);
+}
+
+Task<Result<std::string>> Images::mount_held(std::vector<Digest> layers, bool keep_whiteouts,
+                                             std::string holder, Chains::Purpose purpose) {
   if (layers.empty()) co_return make_error(Errc::kInvalid, "a chain needs at least one layer");
   for (const Digest& layer : layers) {
     CO_TRY(known, co_await x_pool.find_layer(layer));
@@ -329,7 +352,7 @@ Task<Result<std::string>> Images::mount_chain(std::vector<Digest> layers, bool k
       return x_store.hold_chain(holder, id);
     }));
   }
-  co_return co_await x_chains.mount(std::move(layers), keep_whiteouts);
+  co_return co_await x_chains.mount(std::move(layers), keep_whiteouts, purpose);
 }
 
 Task<Result<uint64_t>> Images::release(std::string holder) {

@@ -86,10 +86,13 @@ class Images {
   // targets: all there are; the caller's, awaited at once.
   Task<Result<ImageSummary>> summarise(ImageRecord record, std::span<const TargetRecord> targets);
   Task<void> prepare_quietly(std::shared_ptr<const ResolvedImage> image, size_t layer);
+  Task<void> mount_ahead(std::shared_ptr<const ResolvedImage> image);
+  Task<Result<std::string>> mount_held(std::vector<Digest> layers, bool keep_whiteouts,
+                                       std::string holder, Chains::Purpose purpose);
   Task<Result<PreparedLayer>> prepare_one(std::shared_ptr<const ResolvedImage> image, size_t layer,
                                           std::string holder);
   void begin_preparing(const ResolvedImage& image);
-  void end_preparing(const ResolvedImage& image);
+  bool end_preparing(const ResolvedImage& image);  // true: no layer of it is under way any more
   Task<Result<PreparedLayer>> bring_layer(std::shared_ptr<const ResolvedImage> image, size_t layer,
                                           Layers::Progress progress);
   Task<void> collect_regularly();

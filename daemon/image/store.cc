@@ -187,8 +187,17 @@ Result<std::vector<Digest>> ImageStore::digests(const char* sql) {
   return found;
 }
 
-Result<std::vector<Digest>> ImageStore::unheld_chains() {
-  return digests("SELECT id FROM chains WHERE id NOT IN (SELECT chain FROM held_chains)");
+Result<std::vector<UnheldChain>> ImageStore::unheld_chains() {
+  auto held = x_database.lock();
+  auto rows = x_database.prepare(
+      "SELECT id, NOT EXISTS(SELECT 1 FROM chain_layers WHERE chain = id AND layer NOT IN "
+      "(SELECT layer FROM held_layers)) FROM chains WHERE id NOT IN (SELECT chain FROM "
+      "held_chains)");
+  std::vector<UnheldChain> chains;
+  TRY(for_rows(rows, [&chains](Statement& row) {
+    chains.push_back({row.digest(0), row.integer(1) != 0});
+  }));
+  return chains;
 }
 
 Result<std::vector<Digest>> ImageStore::unheld_layers() {

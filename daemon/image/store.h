@@ -25,6 +25,11 @@ struct ChainRecord {
   std::vector<uint32_t> segments;  // device slots of the metadata image, in order
 };
 
+struct UnheldChain {
+  Digest id;
+  bool layers_held = false;  // each by somebody: the image is still on the node
+};
+
 struct TargetRecord {
   std::string target;  // where a user mounted the image
   std::string ref;
@@ -52,7 +57,7 @@ class ImageStore {
   Result<void> put_chain(const ChainRecord& chain);
   Result<std::vector<ChainRecord>> chains();
   Result<void> remove_chain(Digest id);
-  Result<std::vector<Digest>> unheld_chains();
+  Result<std::vector<UnheldChain>> unheld_chains();
   // Layers no holder and no chain names.
   Result<std::vector<Digest>> unheld_layers();
 

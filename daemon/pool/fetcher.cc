@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "format/inflate.h"
 #include "pool/files.h"
 
@@ -42,13 +43,6 @@ struct Fetcher::Run {
 };
 
 namespace {
-
-// The clock of the access recorder.
-uint64_t monotonic_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 Result<void> decode(const Chunk& chunk, std::span<const std::byte> stored,
                     std::span<std::byte> content) {

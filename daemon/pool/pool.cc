@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/clock.h"
 #include "pool/check.h"
 #include "pool/files.h"
 #include "pool/readahead.h"
@@ -17,6 +18,7 @@ namespace dedup {
 namespace {
 
 constexpr std::chrono::seconds kFlushInterval{1};
+constexpr std::chrono::milliseconds kSpaceInterval{100};
 
 class PoolImpl final : public Pool {
  public:
@@ -247,7 +249,15 @@ class PoolImpl final : public Pool {
     co_return totals;
   }
 
-  bool has_space() const override { return enough_space().ok(); }
+  // Asked at every miss; one answer serves for a while, as summing up all segments takes time.
+  bool has_space() override {
+    const uint64_t now_ns = monotonic_ns();
+    if (std::chrono::nanoseconds(now_ns - x_space_asked_ns) > kSpaceInterval) {
+      x_has_space = enough_space().ok();
+      x_space_asked_ns = now_ns;
+    }
+    return x_has_space;
+  }
 
   const FetchCounters& fetch_counters() const override { return x_fetcher.counters(); }
   Catalog& catalog() override { return *x_catalog; }
@@ -391,6 +401,8 @@ class PoolImpl final : public Pool {
   // that writes it.
   Semaphore x_state_writes;
   bool x_whole_blocks = false;
+  bool x_has_space = true;
+  uint64_t x_space_asked_ns = 0;
   CancelSource x_stop;
   TaskScope x_tasks;
 };

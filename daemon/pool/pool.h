@@ -117,8 +117,8 @@ class Pool {
   virtual Task<Result<CheckReport>> check(bool repair,
                                           std::function<void(uint64_t, uint64_t)> progress) = 0;
   virtual Task<Result<PoolTotals>> totals() = 0;
-  // New data may come in without being asked for: limits of disk and pool leave room.
-  virtual bool has_space() const = 0;
+  // New data may come in without being asked for: limits of disk and pool left room a moment ago.
+  virtual bool has_space() = 0;
   virtual const FetchCounters& fetch_counters() const = 0;
 
   virtual Catalog& catalog() = 0;

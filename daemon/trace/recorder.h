@@ -1,7 +1,8 @@
 // Recorder: what the containers of this node read of image mounts, recorded by the kernel
 // (bpf/access.bpf.c). Costs nothing before the first mount is added but the tracepoints themselves.
 // Ends with the object and with the process: a recording does not survive its worker. Owned by
-// main; blocking system calls of some milliseconds; one thread at a time.
+// main; blocking system calls of some milliseconds; one thread at a time, but
+// for forget_mount, which any may call.
 #pragma once
 
 #include <map>

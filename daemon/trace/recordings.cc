@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "trace/image_view.h"
 
 namespace dedup {
@@ -15,12 +16,6 @@ constexpr std::chrono::milliseconds kEntrypointWaits[] = {
     std::chrono::milliseconds(20), std::chrono::milliseconds(80), std::chrono::milliseconds(300)};
 constexpr uint64_t kMaxPrepareNs = 600'000'000'000;  // what is older belongs to an earlier start
 constexpr size_t kMaxKnownImages = 4096;
-
-uint64_t monotonic_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 uint32_t most_touched_device(const Recording& recording, const std::set<uint32_t>& devices) {
   std::map<uint32_t, uint64_t> bytes;
@@ -160,12 +155,18 @@ Task<void> Recordings::consider(MountKey key) {
     x_recorder->forget_mount(std::exchange(mount.device, 0));
     co_return;
   }
-  auto device =
-      x_recorder->record_mount(mount.mountpoint, every ? CgroupScope::kEvery : CgroupScope::kNamed);
-  if (device.ok())
-    mount.device = *device;
-  else
+  // Never on the thread that answers the mount's readers.
+  const std::string mountpoint = mount.mountpoint;
+  const auto device = co_await x_workers.run(Priority::kPrefetch, [&] {
+    return x_recorder->record_mount(mountpoint, every ? CgroupScope::kEvery : CgroupScope::kNamed);
+  });
+  const auto still = x_mounts.find(key);
+  if (!device.ok())
     x_log.warn("a mount is not recorded", {{"error", device.error()}});
+  else if (still != x_mounts.end() && still->second.mountpoint == mountpoint)
+    still->second.device = *device;
+  else
+    x_recorder->forget_mount(*device);
 }
 
 Task<void> Recordings::take_first_reads() {
@@ -282,17 +283,18 @@ Task<Result<Recording>> Recordings::take_recording(RunPtr run) {
   if (!gate.held()) co_return make_error(Errc::kCancelled, "the daemon is stopping");
   const bool shared = std::ranges::any_of(
       x_runs, [&run](const RunPtr& other) { return other != run && other->cgroup == run->cgroup; });
-  const uint64_t dropped = x_counts.dropped;
+  RecorderCounts counts = x_counts;
   auto recording = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<Recording> {
     TRY(seen, x_recorder->recording(run->cgroup));
     if (!shared) TRY(x_recorder->forget_cgroup(run->cgroup));
-    TRY(counts, x_recorder->counts());
-    x_counts = counts;
+    TRY(now, x_recorder->counts());
+    counts = now;
     return seen;
   });
-  if (x_counts.dropped > dropped)
+  if (counts.dropped > x_counts.dropped)
     x_log.warn("touches were lost: too many files are read at once",
-               {{"dropped", x_counts.dropped - dropped}});
+               {{"dropped", counts.dropped - x_counts.dropped}});
+  x_counts = counts;
   co_return recording;
 }
 
@@ -321,13 +323,14 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
     prepared_ns = prepared->second;
   if (prepared != x_prepared_ns.end()) x_prepared_ns.erase(prepared);
   const auto fetched = x_fetch_log.since(prepared_ns, view.segments());
+  const std::vector<std::string> entrypoint = run->entrypoint;  // the loop may learn it just now
   auto file = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::string> {
     Profile profile =
         profile_of(recording, x_recorder->sight(), mount.device, view.files(), run->start_ns);
     if (profile.entries.empty())
       return make_error(Errc::kNotFound, "container " + run->container + " read no file");
     profile.image = mount.image.manifest;
-    profile.entrypoint = run->entrypoint;
+    profile.entrypoint = entrypoint;
     profile.container = run->container;
     profile.started_s = run->started_s;
     profile.prepared_us = (run->start_ns - prepared_ns) / 1000;

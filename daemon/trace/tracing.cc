@@ -40,12 +40,14 @@ ImageEvents Tracing::image_events() {
 void Tracing::watch_mounts(ChainOptions& chains) {
   chains.on_mounted = [this](const ChainRecord& chain, const std::string& mountpoint) {
     x_recordings.mounted(chain.layers, whiteouts_of(chain), mountpoint);
-    if (x_prefetch_enabled) x_warmup.mounted(chain.layers);
   };
   chains.on_unmounted = [this](const ChainRecord& chain) {
     x_recordings.unmounted(chain.layers, whiteouts_of(chain));
-    x_warmup.unmounted(chain.layers);
+    x_warmup.unused(chain.layers);
   };
+  if (!x_prefetch_enabled) return;
+  chains.on_used = [this](const ChainRecord& chain) { x_warmup.used(chain.layers); };
+  chains.on_idle = [this](const ChainRecord& chain) { x_warmup.unused(chain.layers); };
 }
 
 void Tracing::landmark(const LayerRecord& layer, ByteRange blob) {
@@ -58,7 +60,7 @@ void Tracing::stop() {
 }
 
 Task<void> Tracing::close() {
-  co_await x_warmup.close();
+  // Not for x_warmup: it may wait for a registry that hangs, and nothing it does needs an end.
   co_await x_prefetcher.close();
   co_await x_recordings.close();
 }

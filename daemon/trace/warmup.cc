@@ -91,7 +91,7 @@ void Warmup::landmark(const LayerRecord& layer, ByteRange blob) {
   if (segment != nullptr) x_landmarks[layer.digest] = {segment, blob};
 }
 
-void Warmup::mounted(const std::vector<Digest>& layers) {
+void Warmup::used(const std::vector<Digest>& layers) {
   const Digest key = image_key(layers);
   const auto known = x_known.find(key);
   if (known == x_known.end()) return;
@@ -100,7 +100,7 @@ void Warmup::mounted(const std::vector<Digest>& layers) {
   if (arrival != x_arrivals.end()) arrival->second->note_all();
 }
 
-void Warmup::unmounted(const std::vector<Digest>& layers) {
+void Warmup::unused(const std::vector<Digest>& layers) {
   const Digest key = image_key(layers);
   x_prefetcher.drop(key);
   x_warm.erase(key);
@@ -211,11 +211,6 @@ Task<void> Warmup::fill(TracedImage image) {
   if (layers.ok())
     x_prefetcher.add(
         {"rest of " + image.ref, image.key, all_ranges(*layers), Priority::kBackground});
-}
-
-Task<void> Warmup::close() {
-  for (const auto& [key, arrival] : x_arrivals) arrival->note_all();
-  co_await x_tasks.join();
 }
 
 }  // namespace dedup

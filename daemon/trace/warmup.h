@@ -39,17 +39,15 @@ class Warmup {
   // Of a layer that has just come: where its maker's landmark is.
   void landmark(const LayerRecord& layer, ByteRange blob);
   // A container is going to use it: also of images that came long ago.
-  void mounted(const std::vector<Digest>& layers);
+  void used(const std::vector<Digest>& layers);
   // Nobody uses it any more.
-  void unmounted(const std::vector<Digest>& layers);
+  void unused(const std::vector<Digest>& layers);
   // Layers left the pool: what was warm may not be.
   void removed() { x_warm.clear(); }
 
   // The newest profile the image's registry has, kept in TraceFiles.
   //   returns its path. errors  kNotFound: there is none; those of the registry and of read_profile
   Task<Result<std::string>> pull(TracedImage image, Reference reference);
-
-  Task<void> close();
 
  private:
   struct Landmark {

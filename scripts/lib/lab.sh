@@ -5,6 +5,8 @@
 # Only processes started here are ever signalled.
 
 declare -A LAB_PIDS=()
+# Files outside $LAB that lab_close removes, too.
+LAB_REMOVE=()
 LAB_KEEP=${LAB_KEEP:-}
 
 lab_open() {
@@ -29,6 +31,7 @@ lab_close() {
   for name in "${!LAB_PIDS[@]}"; do lab_stop "$name"; done
   lab_unmount_below "$LAB"
   lab_remove_guard
+  [ ${#LAB_REMOVE[@]} -eq 0 ] || rm -f "${LAB_REMOVE[@]}"
   if [ -n "$LAB_KEEP" ]; then
     say "kept: $LAB"
   else

@@ -14,22 +14,23 @@ http: {addr: "${REGISTRY:-127.0.0.1:0}", relativeurls: true}
 EOF
   : >"$LAB/log/registry.log"
   lab_spawn registry env -u REGISTRY OTEL_SDK_DISABLED=true docker-registry serve "$LAB/registry.yml"
-  lab_ready registry 10 registry_address
-  REGISTRY=$(registry_address)
+  lab_ready registry 10 registry_address registry
+  REGISTRY=$(registry_address registry)
 }
 
-registry_address() { sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$LAB/log/registry.log" | grep .; }
+# registry_address NAME: of one that runs. NAME, here and below: of its log.
+registry_address() { sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$LAB/log/$1.log" | grep .; }
 
-# registry_mark: a place in the log; the counters below count from it.
-registry_mark() { stat -c %s "$LAB/log/registry.log"; }
+# registry_mark [NAME]: a place in the log; the counters below count from it.
+registry_mark() { stat -c %s "$LAB/log/${1:-registry}.log"; }
 
-registry_blob_gets() { tail -c "+$(($1 + 1))" "$LAB/log/registry.log" | grep -E '"GET /v2/[^ ]+/blobs/'; }
+registry_blob_gets() { tail -c "+$(($1 + 1))" "$LAB/log/${2:-registry}.log" | grep -E '"GET /v2/[^ ]+/blobs/'; }
 
-# registry_requests MARK: GETs of blobs since MARK (layers and configs).
-registry_requests() { registry_blob_gets "$1" | wc -l; }
+# registry_requests MARK [NAME]: GETs of blobs since MARK (layers and configs).
+registry_requests() { registry_blob_gets "$@" | wc -l; }
 
-# registry_bytes MARK: body bytes of those answers.
-registry_bytes() { registry_blob_gets "$1" | awk '{ split($0, part, "\""); split(part[3], n, " "); sum += n[2] } END { printf "%d\n", sum }'; }
+# registry_bytes MARK [NAME]: body bytes of those answers.
+registry_bytes() { registry_blob_gets "$@" | awk '{ split($0, part, "\""); split(part[3], n, " "); sum += n[2] } END { printf "%d\n", sum }'; }
 
 # odd_registry_start [--delay-ms N]: instead of the above, the one that misbehaves when asked to; it serves the OCI layouts in
 # $LAB/images. Its log has other lines: see tests/e2e/odd-registry.py.

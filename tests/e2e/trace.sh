@@ -106,12 +106,12 @@ recording() { dedupctl trace list --json | jq -e --arg name "$(name "$1")" 'any(
 
 a_running_one() {
   local pid
-  run_detached "$DEMO" shell sh -c 'cat /usr/share/dpkg/cputable; until [ -e /tmp/go ]; do sleep 0.1; done; cat /usr/share/dpkg/ostable; touch /tmp/done; sleep 600'
+  run_detached "$DEMO" shell sh -c 'cat /usr/share/dpkg/cputable; until [ -e /go ]; do sleep 0.1; done; cat /usr/share/dpkg/ostable; touch /done; sleep 600'
   pid=$(ctr task ls | awk -v name="$(name shell)" '$1 == name { print $2 }')
   sleep 0.5
   dedupctl trace start "$(name shell)" >/dev/null
-  : >"/proc/$pid/root/tmp/go"
-  wait_until 10 test -e "/proc/$pid/root/tmp/done" || die "the shell does not go on"
+  : >"/proc/$pid/root/go"
+  wait_until 10 test -e "/proc/$pid/root/done" || die "the shell does not go on"
   check "trace stop CONTAINER prints the file" test -e "$(dedupctl trace stop "$(name shell)")"
   trace_of shell
   check "what it read afterwards is in it" touches shell '^/usr/share/dpkg/ostable$'

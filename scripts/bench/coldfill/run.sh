@@ -1,9 +1,10 @@
 #!/bin/bash
 # Cold fill: one large file of a lazy image is read from beginning to end, through each door, from a registry on loopback, with an
 # empty pool; and in the same run what decompression and verification alone reach on the same blob, from memory to memory.
-#   run.sh [--runs N] [--mib N] [--doors "NAME..."] [--json FILE] [BUILD]
+#   run.sh [--runs N] [--mib N] [--doors "NAME..."] [--quick] [--out DIR] [--json FILE] [--force] [BUILD]
 #     --runs   rounds; in each, verify alone and every door take turns (3)
 #     --mib    size of the file (1024)
+#     --quick  one round, 64 MiB
 #     BUILD    build folder (build/release)
 # The file is made of this machine's /usr/lib. Prints a table; the ratio is to verify on one thread: on N CPUs, registry, reader and
 # the copies in between share the other N - 1.
@@ -12,6 +13,7 @@ REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts/lib/$piece.sh"; done
 RUNS=3 MIB=1024
 BENCH_OPTIONS=([--runs]=RUNS [--mib]=MIB)
+BENCH_QUICK=([RUNS]=1 [MIB]=64)
 bench_options "$@"
 
 # sample SIDE SECONDS CPU-SECONDS
@@ -68,5 +70,7 @@ rows=$(jq -s --argjson bytes "$(stat -c %s "$LAB/file")" "$BENCH_JQ"'
   | group_by(.side) | map((map(.seconds) | at(0.5)) as $p50
     | {side: .[0].side, runs: length, p50_s: $p50, p95_s: (map(.seconds) | at(0.95)), cpu_s: (map(.cpu_seconds) | at(0.5)),
        mib_s: ($bytes / 1048576 / $p50 | round), of_verify: ($alone / $p50 | digits(2))})' "$LAB/samples")
-bench_result "$rows"
+bench_result "$rows" "$(jq -n --argjson mib "$MIB" '{link: "loopback", file_mib: $mib}')" '{
+  "title": "Cold fill of one file against decompression and verification alone", "kind": "bars", "x": "side", "y": "mib_s",
+  "ylabel": "MiB/s (median)"}'
 checks_end

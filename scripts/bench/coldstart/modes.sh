@@ -1,21 +1,89 @@
-# The modes of a cold start: what differs is dedupd's configuration, and which profiles it finds.
-#   lazy     what the container asks for is fetched
-#   profile  one earlier start was recorded on this node
-#   wrong    a profile of as many files, none of which the container touches
+# The modes of a cold start: which programs run on the node, and which form of the image they pull.
+#   lazy, profile, wrong   ours, eStargz: what the container asks for is fetched; one earlier start was recorded on this node; a
+#                          profile of as many files, none of which the container touches
+#   plain                  ours, the image as gzip layers without an index: all of it is fetched, streaming
+# and those of peers.sh. Of one mode: MODE, DOOR (ours), SNAPSHOTTER, FORM (plain or lazy), ADDRESS (of the link), LOG (of the
+# registry behind it), PULL (the command, without the reference), LAZY (whether it may leave most of the image where it is).
 
-MODES='lazy profile wrong'
+readonly OURS='plain lazy profile wrong'
+MODES='overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus plain lazy profile'
 
-# modes_prepare IMAGE...: records one start of each, over the same link, and makes the wrong profile of it.
-modes_prepare() {
-  local image
+is_ours() { [[ " $OURS " == *" $1 "* ]]; }
+
+# modes_present: leaves in MODES what can run here, and writes down why the others cannot; of doors the first, when none was asked for.
+modes_present() {
+  local mode gap present=()
+  DOORS=${DOORS:-$(bench_doors | head -n 1)}
+  : >"$LAB/gaps"
+  for mode in $MODES; do
+    gap=''
+    is_ours "$mode" || gap=$(peer_gap "$mode")
+    if [ -z "$gap" ]; then present+=("$mode"); else jq -nc --arg mode "$mode" --arg gap "$gap" '{mode: $mode, gap: $gap}' >>"$LAB/gaps"; fi
+  done
+  MODES=${present[*]}
+}
+
+# mode_doors MODE: the doors it is measured behind; "-" for peers.
+mode_doors() { if is_ours "$1"; then echo "$DOORS"; else echo -; fi; }
+
+# mode_use MODE DOOR LINK
+mode_use() {
+  MODE=$1 DOOR=$2 SNAPSHOTTER=dedup FORM=lazy ADDRESS=${LINK_ADDRESS[$3]} LOG=registry LAZY=1
+  PULL=(ctr-remote images rpull --plain-http --snapshotter dedup)
+  if is_ours "$1"; then
+    [ "$1" != plain ] || FORM=plain LAZY=''
+  else
+    peer_use "$3"
+  fi
+}
+
+mode_ref() { echo "$ADDRESS/$1:$FORM"; }
+
+# mode_start IMAGE [JQ-EDIT]: a node that has nothing, with the programs of the mode running.
+mode_start() {
+  if is_ours "$MODE"; then
+    DEDUPD_DOOR=$DOOR
+    lab_cold dedup "$(mode_config "$1") | ${2:-.}"
+  else
+    peer_start
+  fi
+}
+
+# mode_stop: none of them runs any more, and nothing that they kept is left.
+mode_stop() {
+  containerd_wipe
+  if is_ours "$MODE"; then dedupd_wipe; else peer_stop; fi
+}
+
+# mode_config IMAGE: the jq program that changes dedupd's configuration.
+mode_config() {
+  case $MODE in
+    plain | lazy) echo '.prefetch.enabled = false | .trace.auto_starts = 0' ;;
+    profile) echo "$(trace_directory "$1") | .trace.auto_starts = 0" ;;
+    wrong) echo "$(trace_directory "$1-wrong") | .trace.auto_starts = 0" ;;
+  esac
+}
+
+trace_directory() { echo ".prefetch.trace_dir = \"$LAB/traces/$1\""; }
+
+# recordings IMAGE...: records one start of each, and makes the wrong profile of it; $LAB/needed says how many compressed bytes
+# hold what was touched.
+recordings() {
+  local image needed profile=$LAB/right.profile
   for image in "$@"; do
-    lab_cold dedup "$(trace_directory "$image") | .trace.auto_starts = 1"
+    mode_use lazy "${DOORS%% *}" "${LINKS%% *}"
+    mode_start "$image" "$(trace_directory "$image") | .prefetch.enabled = true | .trace.auto_starts = 1"
     pull "$image"
     run_until_ready "$image" record
     run_end
-    wait_until 60 recorded "$image" || die "the start of $image was not recorded: $(dedupctl trace list)"
-    wrong_profile "$image"
-    say "$image: $(dedupctl profile show "$LAB/right.profile" | sed -n 1p); the wrong profile: $(dedupctl profile show "$LAB/wrong.profile" | sed -n 1p)"
+    wait_until 60 recorded || die "the start of $image was not recorded: $(dedupctl trace list)"
+    dedupctl profile export "$(mode_ref "$image")" --output "$profile" >/dev/null
+    dedupctl profile show "$profile" --json >"$LAB/profile.json"
+    needed=$(python3 "$REPO/scripts/bench/coldstart/needed_bytes.py" "${LAYOUTS[$image]}/estargz" "$LAB/profile.json")
+    jq -n --arg image "$image" --argjson needed "$needed" '{($image): $needed}' >>"$LAB/needed"
+    say "$image: $(dedupctl profile show "$profile" | sed -n 1p); $needed bytes, compressed, hold that"
+    [[ " $MODES " != *" wrong "* ]] || wrong_profile "$image"
+    mode_stop
   done
 }
 
@@ -23,10 +91,8 @@ recorded() { [ "$(dedupctl trace list --json | jq '[.images[].starts] | add')" =
 
 # wrong_profile IMAGE: files of the image that are not in its profile, as many as are.
 wrong_profile() {
-  local ref=$LINK_ADDRESS/$1:lazy
-  dedupctl profile export "$ref" --output "$LAB/right.profile" >/dev/null
-  dedupctl profile show "$LAB/right.profile" --json | jq -r '.entries[].path' | sort -u >"$LAB/touched"
-  dedupctl mount "$ref" "$LAB/mnt" >/dev/null
+  jq -r '.entries[].path' "$LAB/profile.json" | sort -u >"$LAB/touched"
+  dedupctl mount "$(mode_ref "$1")" "$LAB/mnt" >/dev/null
   find "$LAB/mnt" -type f -size +0 -printf '/%P\n' | sort | comm -23 - "$LAB/touched" |
     shuf --random-source="$BUILD/daemon/dedupd" -n "$(wc -l <"$LAB/touched")" >"$LAB/untouched"
   dedupctl umount "$LAB/mnt" >/dev/null
@@ -34,15 +100,4 @@ wrong_profile() {
   cp -r "$LAB/traces/$1" "$LAB/traces/$1-wrong"
   rm "$LAB/traces/$1-wrong"/*/*.profile
   cp "$LAB/wrong.profile" "$(echo "$LAB/traces/$1-wrong"/*)/list.profile"
-}
-
-trace_directory() { echo ".prefetch.trace_dir = \"$LAB/traces/$1\""; }
-
-# mode_config MODE IMAGE: the jq program that changes the configuration.
-mode_config() {
-  case $1 in
-  lazy) echo '.prefetch.enabled = false | .trace.auto_starts = 0' ;;
-  profile) echo "$(trace_directory "$2") | .trace.auto_starts = 0" ;;
-  wrong) echo "$(trace_directory "$2-wrong") | .trace.auto_starts = 0" ;;
-  esac
 }

@@ -1,145 +1,117 @@
 #!/bin/bash
-# Cold start: pull of a lazy image and run until its first line of output, on a node that has nothing, over a slow link; in each
-# round every image and mode takes its turn.
-#   run.sh [--images "NAME..."] [--runs N] [--link RTT_MS:MBIT] [--quick] [--json FILE] [BUILD]
-#     --images  folders of scripts/images (pyapp node nginx postgres)
-#     --runs    rounds (5)
-#     --link    round trip time and bandwidth of the link to the registry (20:200); 0: none, no limit
-#     --quick   two small images, one of which the tests build anyway; one round
+# Cold start: pull of an image and run until its first line of output, on a node that has nothing, over a slow link, by this project
+# and by others (peers). In each round every image and mode takes its turn, over the same links to the same registry.
+#   run.sh [--images "NAME..."] [--modes "NAME..."] [--link "RTT_MS:MBIT..."] [--runs N] [--doors "NAME..."] [--stargz PROGRAM]
+#          [--quick] [--force] [--out DIR] [--json FILE] [BUILD]
+#     --images  folders of scripts/images (nginx pyapp); ml is large and takes ten minutes when it is not in the cache yet
+#     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong). See
+#               modes.sh and peers.sh beside this file. One that cannot run here is a row that says why
+#     --link    round trip time and bandwidth of the link to the registry, several (20:200 5:1000 0:0); 0: none, no limit
+#     --runs    rounds (3)
+#     --doors   of ours (the first that works)
+#     --quick   two small images, one of which the tests build anyway; lazy, profile, two peers; one link, one round
 #     BUILD     build folder (build/release)
-# Modes: lazy, profile, wrong (see modes.sh beside this file).
+# Before each sample caches are dropped and the node is checked to hold nothing; see sample.sh.
 # Columns: pull_s, run_s (from the end of the pull to the first line), total_s their sum; warm_s a second run on the same node;
-# floor_s 4 round trips, the bytes at full bandwidth, and warm_s; medians and one 95th percentile. cpu_s is dedupd's, until the
-# first line. touched, miss_pct, late_pct come from one more start, which is recorded and not timed: ranges the container touched,
-# those it had to fetch itself, and those it waited for although they were on their way. LAB_KEEP=1 keeps all logs, of the link,
-# too; timeline.py says from it where the time went.
+# medians and one 95th percentile. floor_s: 4 round trips, the compressed bytes that hold what a recorded start touched at full
+# bandwidth, and the shortest warm_s of all modes: one floor for all modes of an image. faster: than overlayfs-1.6. mb and requests:
+# blobs, as the registry counted. cpu_s: of the client that pulls and of all daemons (containerd with unpigz and mkfs.erofs,
+# snapshotter, dedupd), until the first line; peak_mib: resident memory of those daemons, the greatest of ten looks a second.
+# touched, miss_pct, late_pct come from one more start of ours, which is recorded and not timed: ranges the container touched, those
+# it had to fetch itself, and those it waited for although they were on their way. LAB_KEEP=1 keeps all logs, of the links, too;
+# timeline.py says from them where the time went.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
-for piece in say check lab containerd registry image-build image-convert dedupd cold bench; do . "$REPO/scripts/lib/$piece.sh"; done
-. "$REPO/scripts/bench/coldstart/modes.sh"
-IMAGES='pyapp node nginx postgres' RUNS=5 LINK=20:200
-BENCH_OPTIONS=([--images]=IMAGES [--runs]=RUNS [--link]=LINK)
+for piece in say check lab containerd registry image-build image-convert dedupd cold peers bench; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in modes peers sample; do . "$REPO/scripts/bench/coldstart/$piece.sh"; done
+IMAGES='nginx pyapp' RUNS=3 LINKS='20:200 5:1000 0:0' STARGZ=containerd-stargz-grpc
+BENCH_OPTIONS=([--images]=IMAGES [--modes]=MODES [--link]=LINKS [--runs]=RUNS [--stargz]=STARGZ)
 bench_options "$@"
-[ -z "$QUICK" ] || IMAGES='demo nginx' RUNS=1
-RTT_MS=${LINK%:*} MBIT=${LINK#*:}
+[ -z "$QUICK" ] || IMAGES='demo nginx' MODES='overlayfs-1.6 erofs-2.1 lazy profile' LINKS=20:200 RUNS=1
+declare -A LAYOUTS=() LINK_ADDRESS=()
 
-link_start() {
-  lab_spawn link "$BUILD/tests/bench/slow_link" --to "$REGISTRY" --rtt-ms "$RTT_MS" --mbit "$MBIT" --log "$LAB/log/deliveries"
-  lab_ready link 10 grep -q listening "$LAB/log/link.log"
-  LINK_ADDRESS=$(sed -n 's/^listening on //p' "$LAB/log/link.log")
+# images_serve IMAGE...: both forms of each are in the registry, and $LAB/served/IMAGE names the blobs.
+images_serve() {
+  local image form layout
+  mkdir "$LAB/served"
+  for image in "$@"; do
+    for form in plain estargz; do
+      layout=${LAYOUTS[$image]}/$form
+      image_push "$layout" "$REGISTRY/$image:${form/estargz/lazy}"
+      image_manifest "$layout" | jq -r '.config.digest, .layers[].digest' >>"$LAB/served/$image"
+    done
+  done
 }
 
-pull() { ctr-remote images rpull --plain-http --snapshotter dedup "$LINK_ADDRESS/$1:lazy" >>"$LAB/log/pull.log" 2>&1 || die "pull of $1 failed: $(tail -n 3 "$LAB/log/pull.log")"; }
-
-# run_until_ready IMAGE NAME: runs the image's own command until its first line of output, which must be `ready`. runc knows
-# containers by id alone: another lab may have one of that name.
-run_until_ready() {
-  local line pid
-  exec 3< <(exec ctr run --rm --snapshotter dedup "$LINK_ADDRESS/$1:lazy" "$2-${LAB##*.}" 2>>"$LAB/log/run.log" </dev/null)
-  pid=$!
-  read -r line <&3 || die "no output from $1: $(tail -n 3 "$LAB/log/run.log")"
-  [[ $line == ready* ]] || die "$1 printed: $line"
-  RUN_PID=$pid
+# Programs that a node has in memory.
+programs() {
+  local name
+  for name in containerd containerd-shim-runc-v2 ctr ctr-remote runc unpigz; do command -v "$name" || true; done
+  [ -z "$PEERS" ] || ls "$PEERS"/usr/bin/{containerd,containerd-shim-runc-v2,ctr,mkfs.erofs,soci-snapshotter-grpc}
+  ls "$BUILD"/{daemon/dedupd,snapshotter/dedup-snapshotter}
 }
 
-# A service ends a moment after its first line.
-run_end() {
-  wait_until 10 lab_gone "$RUN_PID" || lab_stop_containers
-  exec 3<&-
-}
-
-dedupd_cpu() {
-  local pid
-  for pid in "${LAB_PIDS[dedupd]}" $(pgrep -P "${LAB_PIDS[dedupd]}"); do bench_cpu "$pid"; echo; done | awk '{ sum += $1 } END { printf "%.2f", sum }'
-}
-
-# cold_start IMAGE MODE: one sample.
-cold_start() {
-  local image=$1 mode=$2 t0 t1 mark pull_s run_s warm_s cpu_before cpu_s bytes requests
-  lab_cold dedup "$(mode_config "$mode" "$image")"
-  [ "$(ctr content ls -q | wc -l) $(dedupd_number .fetch.bytes)" = "0 0" ] || die "the node is not cold"
-  mark=$(registry_mark)
-  cpu_before=$(dedupd_cpu)
-
-  t0=$EPOCHREALTIME
-  pull "$image"
-  pull_s=$(seconds_since "$t0")
-  t1=$EPOCHREALTIME
-  run_until_ready "$image" cold
-  run_s=$(seconds_since "$t1")
-  cpu_s=$(dedupd_cpu)
-  bytes=$(registry_bytes "$mark")
-  requests=$(registry_requests "$mark")
-  run_end
-
-  t1=$EPOCHREALTIME
-  run_until_ready "$image" warm
-  warm_s=$(seconds_since "$t1")
-  run_end
-  jq -nc --arg image "$image" --arg mode "$mode" --arg began "$t0" --arg door "$(dedupd_number .door)" \
-    --argjson n "[$pull_s, $run_s, $warm_s, $bytes, $requests, $cpu_before, $cpu_s, $(dedupd_number .memory.peak_rss_bytes)]" \
-    '{image: $image, mode: $mode, began: ($began | tonumber), door: $door, pull_s: $n[0], run_s: $n[1], total_s: ($n[0] + $n[1]), warm_s: $n[2],
-      bytes: $n[3], requests: $n[4], cpu_s: ($n[6] - $n[5]), peak_bytes: $n[7]}' >>"$LAB/samples"
-  say "round $round: $image, $mode: pull $pull_s s, run $run_s s, again $warm_s s; $bytes bytes, $requests requests"
-}
-
-# watch IMAGE MODE: one more cold start, recorded.
-watch() {
-  local image=$1 mode=$2 traces=$LAB/watched/$1-$2 known
-  mkdir -p "$traces"
-  case $mode in
-    profile) cp -r "$LAB/traces/$image/." "$traces" ;;
-    wrong) cp -r "$LAB/traces/$image-wrong/." "$traces" ;;
-  esac
-  lab_cold dedup "$(mode_config "$mode" "$image") | .trace.auto_starts = 16 | .prefetch.trace_dir = \"$traces\""
-  known=$(find "$traces" -name 'start-*' | wc -l)
-  pull "$image"
-  run_until_ready "$image" watched
-  run_end
-  another_start() { [ "$(find "$traces" -name 'start-*' | wc -l)" -gt "$known" ]; }
-  wait_until 60 another_start || die "the start of $image was not recorded"
-  dedupctl profile show "$(find "$traces" -name 'start-*' | sort | tail -n 1)" --json |
-    jq -c --arg image "$image" --arg mode "$mode" '{image: $image, mode: $mode, touched: .trace.touched}' >>"$LAB/watched.json"
-}
-
-rows() {
-  jq -s --slurpfile watched "$LAB/watched.json" --argjson rtt_ms "$RTT_MS" --argjson mbit "$MBIT" "$BENCH_JQ"'
-    def median(f): map(f) | at(0.5);
-    group_by(.image) | map(
-      (map(select(.mode == "lazy")) | {bytes: median(.bytes), total_s: median(.total_s)}) as $lazy
-      | group_by(.mode) | map(
-        (4 * $rtt_ms / 1000 + (if $mbit > 0 then median(.bytes) * 8 / 1e6 / $mbit else 0 end) + median(.warm_s)) as $floor
-        | {image: .[0].image, mode: .[0].mode, runs: length, pull_s: median(.pull_s), run_s: median(.run_s), total_s: median(.total_s),
-           p95_s: (map(.total_s) | at(0.95)), warm_s: median(.warm_s), floor_s: $floor, of_floor: (median(.total_s) / $floor),
-           mb: (median(.bytes) / 1e6), requests: median(.requests), cpu_s: median(.cpu_s),
-           faster: ($lazy.total_s / median(.total_s)), bytes_of_lazy: (median(.bytes) / $lazy.bytes)}
-        | . as $row | ($watched[] | select(.image == $row.image and .mode == $row.mode).touched) as $touched
-        | ($touched | add) as $all
-        | . + {touched: $all, miss_pct: ($touched.miss * 100 / $all), late_pct: ($touched.late * 100 / $all)}
-        | map_values(if type == "number" then digits(2) else . end))) | flatten | sort_by(.image)' "$LAB/samples"
+versions() {
+  jq -n --arg containerd "$(containerd --version | cut -d' ' -f3)" --arg runc "$(runc --version | sed -n 's/^runc version //p')" \
+    --arg stargz "$("$STARGZ" -version 2>/dev/null || true)" --arg dedupd "$("$BUILD/daemon/dedupctl" --version)" \
+    --arg peers "$([ -z "$PEERS" ] || grep -E '^(containerd|erofs-utils|soci-snapshotter) ' "$PEERS/versions")" \
+    '{dedupd: $dedupd, containerd: $containerd, runc: $runc, debian_unstable: ($peers | split("\n") | map(split(" ") | {(.[0]): .[1]}) | add),
+      stargz: (if $stargz == "" then null else $stargz end)}'
 }
 
 require_root
-require_programs containerd ctr-remote docker-registry skopeo jq
+require_programs containerd ctr-remote docker-registry skopeo jq openssl python3
 [ -x "$BUILD/tests/bench/slow_link" ] || die "no $BUILD/tests/bench/slow_link: build the target slow_link"
-# Not in a lab of ours: it opens its own.
 read -ra images <<<"$IMAGES"
+# Not in a lab of ours: it opens its own.
 mapfile -t layouts < <("$REPO/scripts/demo-image.sh" "${images[@]}")
+[ ${#layouts[@]} = ${#images[@]} ] || exit 1
+for ((i = 0; i < ${#images[@]}; ++i)); do LAYOUTS[${images[i]}]=${layouts[i]}; done
+peers_fetch || say "no programs of Debian unstable: $PEERS_GAP"
+
 lab_open
-registry_start
-link_start
-for layout in "${layouts[@]}"; do image_push "$layout/estargz" "$REGISTRY/$(basename "${layout%-*}"):lazy"; done
 mkdir "$LAB/mnt"
-modes_prepare "${images[@]}"
-for ((round = 1; round <= RUNS; ++round)); do
-  for image in "${images[@]}"; do
-    for mode in $MODES; do cold_start "$image" "$mode"; done
+modes_present
+mapfile -t PROGRAMS < <(programs)
+registry_start
+images_serve "${images[@]}"
+for link in $LINKS; do
+  link_start "$link" "$REGISTRY" "$link"
+  LINK_ADDRESS[$link]=$LINK_STARTED
+done
+if [[ " $MODES " == *" soci "* ]]; then
+  tls_start
+  soci_index "${images[@]}"
+fi
+recordings "${images[@]}"
+needed=$(jq -s add "$LAB/needed")
+for link in $LINKS; do
+  for ((round = 1; round <= RUNS; ++round)); do
+    for image in "${images[@]}"; do
+      for mode in $MODES; do
+        for door in $(mode_doors "$mode"); do
+          mode_use "$mode" "$door" "$link"
+          cold_start "$image" "$link"
+        done
+      done
+    done
   done
 done
-for image in "${images[@]}"; do
-  for mode in $MODES; do watch "$image" "$mode"; done
+: >"$LAB/watched.json"
+for link in $LINKS; do
+  for image in "${images[@]}"; do
+    for mode in $MODES; do
+      [[ $mode == @(lazy|profile|wrong) ]] || continue
+      for door in $DOORS; do
+        mode_use "$mode" "$door" "$link"
+        watch "$image" "$link"
+      done
+    done
+  done
 done
-dedupd_wipe
-bench_result "$(rows)" "$(jq -s --argjson rtt_ms "$RTT_MS" --argjson mbit "$MBIT" --arg containerd "$(containerd --version | cut -d' ' -f3)" \
-  --arg runc "$(runc --version | sed -n 's/^runc version //p')" \
-  '{link: {rtt_ms: $rtt_ms, mbit: $mbit}, versions: {containerd: $containerd, runc: $runc}, samples: .}' "$LAB/samples")"
+
+rows=$(jq -s --slurpfile watched "$LAB/watched.json" --slurpfile gaps "$LAB/gaps" --argjson needed "$needed" \
+  "$BENCH_JQ$(cat "$REPO/scripts/bench/coldstart/rows.jq")" "$LAB/samples")
+bench_result "$rows" "$(jq -s --argjson versions "$(versions)" --argjson needed "$needed" \
+  '{versions: $versions, needed_bytes: $needed, samples: .}' "$LAB/samples")" \
+  '{"title": "Cold start: pull and run to the first line of output", "kind": "bars", "x": "image", "y": "total_s", "group": "mode"}'

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Recovery: milliseconds from the SIGKILL of dedupd's worker to the end of the first read of missing bytes after it, through each
 # door, with an idle registry on loopback.
-#   run.sh [--kills N] [--doors "NAME..."] [--json FILE] [BUILD]
-#     --kills  for each door (20), 3.7 s apart
+#   run.sh [--runs N] [--doors "NAME..."] [--quick] [--out DIR] [--json FILE] [--force] [BUILD]
+#     --runs   kills for each door (20), 3.7 s apart
+#     --quick  three kills
 #     BUILD    build folder (build/release)
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
@@ -10,7 +11,8 @@ for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts
 export PYTHONDONTWRITEBYTECODE=1
 KILLS=20
 FILES=256 FILE_BYTES=$((1 << 20)) CHUNK_BYTES=4096
-BENCH_OPTIONS=([--kills]=KILLS)
+BENCH_OPTIONS=([--runs]=KILLS)
+BENCH_QUICK=([KILLS]=3)
 bench_options "$@"
 
 kills_behind() {
@@ -36,5 +38,7 @@ python3 "$REPO/tests/e2e/estargz-blob.py" --files $FILES --bytes $FILE_BYTES --c
 odd_registry_start
 for door in $DOORS; do kills_behind "$door"; done
 dedupd_wipe
-bench_result "$(jq -s . "$LAB/rows")"
+bench_result "$(jq -s . "$LAB/rows")" '{"link": "loopback"}' '{
+  "title": "From the death of the worker to the next byte", "kind": "bars", "x": "door", "y": ["p50_ms", "p95_ms", "max_ms"],
+  "ylabel": "milliseconds"}'
 checks_end

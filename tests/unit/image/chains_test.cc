@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <semaphore>
+#include <thread>
 
 #include "unit/pool/pool_rig.h"
 
@@ -49,6 +50,13 @@ Task<void> keep_outcome(Task<Result<std::string>> mount, Result<std::string>& ou
   outcome = co_await std::move(mount);
 }
 
+ChainOptions kept_idle_for(const PoolRig& rig, std::chrono::milliseconds time) {
+  ChainOptions options;
+  options.directory = rig.dir.path();
+  options.keep_idle = time;
+  return options;
+}
+
 TEST(Chains, AMountThatBeginsKeepsTheSegmentsOfOneThatEnds) {
   PoolRig rig;
   rig.open();
@@ -57,7 +65,7 @@ TEST(Chains, AMountThatBeginsKeepsTheSegmentsOfOneThatEnds) {
   const auto store = std::move(*ImageStore::open(rig.pool->catalog().database()));
   FakeDoor door;
   Chains chains(rig.loop.ring(), rig.workers, rig.log, *rig.pool, *store, door, nullptr,
-                {rig.dir.path(), false, {}, {}});
+                kept_idle_for(rig, std::chrono::hours(0)));
   rig.loop.call([&] { ASSERT_TRUE(chains.recover(true).ok()); });
 
   door.go_on.release();
@@ -87,6 +95,71 @@ TEST(Chains, AMountThatBeginsKeepsTheSegmentsOfOneThatEnds) {
   rig.loop.call([&] { EXPECT_EQ(door.segments, attached); });
   rig.loop.run(chains.close(std::chrono::milliseconds(0)));
   rig.loop.call([&] { EXPECT_TRUE(door.segments.empty()); });
+}
+
+TEST(Chains, AnImageStaysMountedForAWhileAfterItsLastUser) {
+  PoolRig rig;
+  rig.open();
+  auto layer = LazyLayer::make({{"file", noise(1, 5000)}});
+  ASSERT_TRUE(rig.add(layer).ok());
+  const auto store = std::move(*ImageStore::open(rig.pool->catalog().database()));
+  FakeDoor door;
+  door.go_on.release();
+  int used = 0, idle = 0;
+  ChainOptions options = kept_idle_for(rig, std::chrono::hours(1));
+  options.on_used = [&used](const ChainRecord&) { ++used; };
+  options.on_idle = [&idle](const ChainRecord&) { ++idle; };
+  Chains chains(rig.loop.ring(), rig.workers, rig.log, *rig.pool, *store, door, nullptr, options);
+  rig.loop.call([&] { ASSERT_TRUE(chains.recover(true).ok()); });
+  const auto collect = [&] {
+    rig.loop.run(chains.collect());
+    size_t mounted = 0;
+    rig.loop.call([&] { mounted = chains.mounted(); });
+    return mounted;
+  };
+  ASSERT_TRUE(store->hold_layer("image", layer.blob).ok());
+
+  // During the pull, for a container that may come.
+  ASSERT_TRUE(rig.loop.run(chains.mount({layer.blob}, false, Chains::Purpose::kAhead)).ok());
+  EXPECT_EQ(collect(), 1u);
+  EXPECT_EQ(used, 0);
+  EXPECT_EQ(idle, 0);
+
+  ASSERT_TRUE(store->hold_chain("container", Chains::id_of({layer.blob}, false)).ok());
+  ASSERT_TRUE(rig.loop.run(chains.mount({layer.blob}, false)).ok());
+  ASSERT_TRUE(rig.loop.run(chains.mount({layer.blob}, false)).ok());
+  EXPECT_EQ(collect(), 1u);
+  EXPECT_EQ(used, 1);
+  EXPECT_EQ(idle, 0);
+
+  ASSERT_TRUE(store->release("container").ok());
+  EXPECT_EQ(collect(), 1u);
+  EXPECT_EQ(collect(), 1u);
+  EXPECT_EQ(idle, 1);
+
+  // Its layers are to be removed: they must not wait for the mount.
+  ASSERT_TRUE(store->release("image").ok());
+  EXPECT_EQ(collect(), 0u);
+}
+
+TEST(Chains, AMountThatNobodyUsesEnds) {
+  PoolRig rig;
+  rig.open();
+  auto layer = LazyLayer::make({{"file", noise(1, 5000)}});
+  ASSERT_TRUE(rig.add(layer).ok());
+  const auto store = std::move(*ImageStore::open(rig.pool->catalog().database()));
+  FakeDoor door;
+  door.go_on.release();
+  constexpr std::chrono::milliseconds kShort(100);
+  Chains chains(rig.loop.ring(), rig.workers, rig.log, *rig.pool, *store, door, nullptr,
+                kept_idle_for(rig, kShort));
+  rig.loop.call([&] { ASSERT_TRUE(chains.recover(true).ok()); });
+  ASSERT_TRUE(store->hold_layer("image", layer.blob).ok());
+  ASSERT_TRUE(rig.loop.run(chains.mount({layer.blob}, false)).ok());
+  rig.loop.run(chains.collect());
+  std::this_thread::sleep_for(2 * kShort);
+  rig.loop.run(chains.collect());
+  rig.loop.call([&] { EXPECT_EQ(chains.mounted(), 0u); });
 }
 
 }  // namespace

@@ -1,0 +1,13 @@
+#!/bin/bash
+# Records CPU, memory, disk and network of dedupd, dedup-snapshotter and a container while a command runs.
+#   monitor.sh [--interval S] [--pid PID]... [--container ID | --cgroup PATH] [--out DIR] -- COMMAND [ARGUMENT...]
+#     --interval   seconds between two looks (1)
+#     --pid        this process, too
+#     --container  the container of this ID, which may start later; cgroup v1 or v2
+#     --cgroup     the same by its cgroup, as in /proc/PID/cgroup ("/default/web")
+#     --out        folder of monitor.csv, monitor.json and the plots monitor-N.svg (./monitor)
+# dedupd's processes and the snapshotter are found by their executables, whenever they start. The exit status is the command's.
+# Lines of the CSV, one per look and subject: `machine`, `command` with its descendants, `container`, and each process by name and
+# pid. cpu_s and the bytes of disk and network count from the first look. rss, pss, anon (AnonPages) in bytes; cached: page cache, of
+# a process what of its rss is mapped files. Network without loopback; a process has none of its own, a container in a namespace has.
+exec "$(dirname "$0")/monitor.py" "$0" "$@"
