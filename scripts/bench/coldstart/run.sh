@@ -4,9 +4,9 @@
 #   run.sh [--images "NAME..."] [--modes "NAME..."] [--link "RTT_MS:MBIT..."] [--runs N] [--doors "NAME..."] [--stargz PROGRAM]
 #          [--quick] [--force] [--out DIR] [--json FILE] [BUILD]
 #     --images  folders of scripts/images (nginx pyapp); ml is large and takes ten minutes when it is not in the cache yet
-#     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong). See
+#     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong), see
 #               modes.sh and peers.sh beside this file. One that cannot run here is a row that says why
-#     --link    round trip time and bandwidth of the link to the registry, several (20:200 0:0; 5:1000 is the usual third); 0: none, no limit
+#     --link    links to the registry (20:200 0:0; 5:1000 is the usual third): round trip time in ms and Mbit/s; 0: none, no limit
 #     --runs    rounds (3)
 #     --doors   of ours (the first that works)
 #     --quick   two small images, one of which the tests build anyway; lazy, profile, two peers; one link, one round
@@ -55,8 +55,8 @@ versions() {
   jq -n --arg containerd "$(containerd --version | cut -d' ' -f3)" --arg runc "$(runc --version | sed -n 's/^runc version //p')" \
     --arg stargz "$("$STARGZ" -version 2>/dev/null || true)" --arg dedupd "$("$BUILD/daemon/dedupctl" --version)" \
     --arg peers "$([ -z "$PEERS" ] || grep -E '^(containerd|erofs-utils|soci-snapshotter) ' "$PEERS/versions")" \
-    '{dedupd: $dedupd, containerd: $containerd, runc: $runc, debian_unstable: ($peers | split("\n") | map(split(" ") | {(.[0]): .[1]}) | add),
-      stargz: (if $stargz == "" then null else $stargz end)}'
+    '{dedupd: $dedupd, containerd: $containerd, runc: $runc, stargz: (if $stargz == "" then null else $stargz end),
+      debian_unstable: ($peers | split("\n") | map(split(" ") | {(.[0]): .[1]}) | add)}'
 }
 
 require_root

@@ -24,7 +24,9 @@ forget() {
   local digest
   sync -f "$LAB"
   echo 3 >/proc/sys/vm/drop_caches
-  while read -r digest; do cat "$LAB/registry/docker/registry/v2/blobs/sha256/${digest:7:2}/${digest:7}/data"; done <"$LAB/served/$1" >/dev/null
+  while read -r digest; do
+    cat "$LAB/registry/docker/registry/v2/blobs/sha256/${digest:7:2}/${digest:7}/data"
+  done <"$LAB/served/$1" >/dev/null
   cat "${PROGRAMS[@]}" >/dev/null
 }
 
@@ -52,7 +54,9 @@ check_pull() {
   fi
 }
 
-pull() { "${PULL[@]}" "$(mode_ref "$1")" >>"$LAB/log/pull.log" 2>&1 </dev/null || die "pull of $1 failed: $(tail -n 3 "$LAB/log/pull.log")"; }
+pull() {
+  "${PULL[@]}" "$(mode_ref "$1")" >>"$LAB/log/pull.log" 2>&1 </dev/null || die "pull of $1 failed: $(tail -n 3 "$LAB/log/pull.log")"
+}
 
 # run_until_ready IMAGE NAME: runs the image's own command until its first line of output, which must be `ready`. runc knows
 # containers by id alone: another lab may have one of that name.
@@ -90,7 +94,7 @@ cpu_used() {
 
 # cold_start IMAGE LINK: one sample of the mode in use.
 cold_start() {
-  local image=$1 t0 t1 mark pull_s run_s warm_s cpu_before cpu_after bytes requests peak
+  local image=$1 pids t0 t1 mark pull_s run_s warm_s cpu_before cpu_after bytes requests peak
   wait_until 5 links_idle || die "somebody still uses a link"
   forget "$image"
   mode_start "$image"
