@@ -222,15 +222,22 @@ Task<Result<void>> Images::unmount(std::string target) {
 
 Task<Result<std::vector<ImageSummary>>> Images::list() {
   CO_TRY(records, co_await on_worker([this] { return x_store.images(); }));
+  CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
   std::vector<ImageSummary> summaries;
   for (const ImageRecord& record : records) {
-    CO_TRY(summary, co_await summarise(record));
+    CO_TRY(summary, co_await summarise(record, targets));
     summaries.push_back(std::move(summary));
   }
   co_return summaries;
 }
 
 Task<Result<ImageSummary>> Images::summarise(ImageRecord record) {
+  CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
+  co_return co_await summarise(std::move(record), targets);
+}
+
+Task<Result<ImageSummary>> Images::summarise(ImageRecord record,
+                                             std::span<const TargetRecord> targets) {
   ImageSummary summary;
   std::set<std::string> formats;
   for (const Digest& digest : record.layers) {
@@ -242,7 +249,6 @@ Task<Result<ImageSummary>> Images::summarise(ImageRecord record) {
     CO_TRY(placed, co_await x_pool.load_layer(digest));
     summary.present_bytes += x_pool.present_bytes(placed);
   }
-  CO_TRY(targets, co_await on_worker([this] { return x_store.targets(); }));
   for (const TargetRecord& target : targets) {
     if (target.ref == record.ref) summary.mounts.push_back(target.target);
   }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,8 @@ class Images {
   Task<Result<void>> hold(std::string holder, Digest layer);
   Task<Result<uint64_t>> collect_garbage();
   Task<Result<ImageSummary>> summarise(ImageRecord record);
+  // targets: all there are; the caller's, awaited at once.
+  Task<Result<ImageSummary>> summarise(ImageRecord record, std::span<const TargetRecord> targets);
   Task<void> prepare_quietly(std::shared_ptr<const ResolvedImage> image, size_t layer);
   Task<void> mount_ahead(std::shared_ptr<const ResolvedImage> image);
   Task<Result<std::string>> mount_held(std::vector<Digest> layers, bool keep_whiteouts,

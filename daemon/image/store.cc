@@ -9,6 +9,7 @@ constexpr char kSchema[] = R"(
 CREATE TABLE IF NOT EXISTS images(ref TEXT PRIMARY KEY, manifest BLOB NOT NULL, layers BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS held_layers(holder TEXT NOT NULL, layer BLOB NOT NULL, PRIMARY KEY(holder, layer)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS held_chains(holder TEXT NOT NULL, chain BLOB NOT NULL, PRIMARY KEY(holder, chain)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS held_chains_by_chain ON held_chains(chain);
 CREATE TABLE IF NOT EXISTS chains(id BLOB PRIMARY KEY, keep_whiteouts INTEGER NOT NULL, segments TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS chain_layers(
   chain BLOB NOT NULL, ordinal INTEGER NOT NULL, layer BLOB NOT NULL, PRIMARY KEY(chain, ordinal)) WITHOUT ROWID;

@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS chunks(
   offset INTEGER NOT NULL, size INTEGER NOT NULL, ref_count INTEGER NOT NULL, UNIQUE(digest, size));
 CREATE TABLE IF NOT EXISTS dead_slots(segment INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS chunks_by_segment ON chunks(segment);
+CREATE INDEX IF NOT EXISTS chunks_unused ON chunks(ref_count) WHERE ref_count = 0;
 CREATE TABLE IF NOT EXISTS layers(
   id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, diff_id BLOB NOT NULL, format TEXT NOT NULL,
   blob_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL, segment INTEGER NOT NULL);

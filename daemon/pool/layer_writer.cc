@@ -66,11 +66,15 @@ Result<Slot> LayerWriter::append(std::span<const std::byte> bytes) {
 // content is filled too.
 Result<void> LayerWriter::fill_missing(Slot slot, std::span<const std::byte> bytes,
                                        const Digest& identity) {
-  const auto missing = x_missing->find({slot.segment, slot.offset});
-  if (missing == x_missing->end()) return {};
-  const auto& [segment, index] = missing->second;
+  const auto incomplete = x_missing->find(slot.segment);
+  if (incomplete == x_missing->end()) return {};
+  const auto& [segment, states] = incomplete->second;
+  const auto [index, end] = segment->pieces_in({slot.offset, bytes.size()});
+  if (index == end || states[index] != PieceState::kMissing) return {};
   const Piece piece = segment->piece(index);
-  if (piece.chunk.digest != identity || piece.chunk.bytes != bytes.size()) return {};
+  if (piece.offset != slot.offset || piece.chunk.digest != identity ||
+      piece.chunk.bytes != bytes.size())
+    return {};
   if (segment->writes_whole_blocks()) {
     BlockRun run(segment, {index, index + 1});  // a piece with a slot of its own
     std::ranges::copy(bytes, run.place_of(piece.range()).begin());

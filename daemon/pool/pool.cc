@@ -197,10 +197,7 @@ class PoolImpl final : public Pool {
   std::shared_ptr<const MissingMap> missing() const override {
     auto map = std::make_shared<MissingMap>();
     for (const auto& [id, one] : x_segments) {
-      for (size_t i = 0; !one->complete() && i < one->piece_count(); ++i) {
-        if (one->state(i) == PieceState::kMissing)
-          map->emplace(std::pair(id, one->piece(i).offset), std::pair(one, i));
-      }
+      if (!one->complete()) map->emplace(id, IncompleteSegment{one, one->states()});
     }
     return map;
   }

@@ -99,10 +99,14 @@ class Pool {
   // Bytes of the layer's extents that are present.
   virtual uint64_t present_bytes(const PlacedLayer& layer) const = 0;
 
-  // Missing pieces as of now of segments that have any, for a streaming pass that could fill them
-  // (any thread may read it).
-  using MissingMap =
-      std::map<std::pair<SegmentId, uint64_t>, std::pair<std::shared_ptr<Segment>, size_t>>;
+  // Segments that have missing pieces, and the states of all their pieces as of now, for a
+  // streaming pass that could fill them (any thread may read it). A byte for each piece: the loop
+  // waits for the copy, and a node may miss a million pieces.
+  struct IncompleteSegment {
+    std::shared_ptr<Segment> segment;
+    std::vector<PieceState> states;
+  };
+  using MissingMap = std::map<SegmentId, IncompleteSegment>;
   virtual std::shared_ptr<const MissingMap> missing() const = 0;
   virtual void mark_present(SegmentId segment,
                             size_t piece) = 0;  // its verified bytes were written

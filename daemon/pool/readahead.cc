@@ -19,11 +19,11 @@ uint64_t bytes_of(const Segment& segment, Segment::PieceSpan pieces) {
 Segment::PieceSpan pieces_behind(const Segment& segment, size_t missing, uint64_t max_bytes) {
   Segment::PieceSpan behind{missing + 1, missing + 1};
   const uint64_t begin = segment.piece(missing).chunk.blob_offset;
-  for (; behind.last < segment.piece_count(); ++behind.last) {
-    const Piece piece = segment.piece(behind.last);
-    if (segment.state(behind.last) != PieceState::kMissing || !piece.has_random_access()) break;
-    const uint64_t end = piece.chunk.blob_offset + piece.chunk.blob_bytes;
-    if (piece.chunk.blob_offset < begin || end - begin > max_bytes) break;
+  for (size_t i = missing + 1; i < segment.piece_count(); ++i) {
+    const Piece piece = segment.piece(i);
+    if (!piece.has_random_access() || piece.chunk.blob_offset < begin) break;
+    if (piece.chunk.blob_offset + piece.chunk.blob_bytes - begin > max_bytes) break;
+    if (segment.state(i) == PieceState::kMissing) behind.last = i + 1;
   }
   return behind;
 }

@@ -14,8 +14,9 @@
 
 namespace dedup {
 
-// What to bring along when a reader needs `missing` and waits for it: the missing pieces the blob
-// has after it, in up to `max_bytes` (compressed) from its beginning. A start is one process that
+// What to bring along when a reader needs `missing` and waits for it: up to the last missing piece
+// that the blob has after it in `max_bytes` (compressed) from its beginning; what lies between may
+// be there already. A start is one process that
 // opens one small file after the other; each would cost a round trip, in which the link can carry
 // many. Files of a directory lie together in a layer and are mostly used together.
 Segment::PieceSpan pieces_behind(const Segment& segment, size_t missing, uint64_t max_bytes);

@@ -81,6 +81,7 @@ class Segment {
   PieceSpan pieces_in(ByteRange range) const;
 
   PieceState state(size_t index) const { return x_states[index]; }
+  const std::vector<PieceState>& states() const { return x_states; }
   bool complete() const { return x_missing == 0; }
   size_t missing_pieces() const { return x_missing; }
   uint64_t present_bytes() const { return x_present_bytes; }

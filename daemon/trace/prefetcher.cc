@@ -42,7 +42,9 @@ void Prefetcher::fetched(const FetchRecord& record) {
   const std::vector<ListPtr> judged = x_judged;
   for (const ListPtr& list : judged) {
     if (!list->segments.contains(record.segment)) continue;
-    ++(list->pieces.contains({record.segment, piece}) ? list->fits : list->strays);
+    const bool fits = list->pieces.contains({record.segment, piece});
+    ++(fits ? list->fits : list->strays);
+    if (!fits) x_paused_until = std::chrono::steady_clock::now() + x_options.stray_pause;
     if (list->strays >= kMinStrays && list->strays > 2 * list->fits)
       give_up(list, make_error(Errc::kInvalid, "its containers read other files than it names"));
   }
@@ -83,6 +85,8 @@ Task<void> Prefetcher::work() {
     ++list->reads;
     if (!list->planned.empty() || list->next < list->wish.ranges.size()) lists->push_back(list);
     co_await wait_for_share(read.bytes);
+    co_await wait_for_readers();
+    const auto window = co_await x_window.acquire(read.bytes, Priority::kPrefetch);
     co_await fetch(std::move(list), std::move(read));
   }
   --x_working;
@@ -99,6 +103,12 @@ Task<void> Prefetcher::wait_for_share(uint64_t bytes) {
   x_share_free = begin + std::chrono::duration_cast<steady_clock::duration>(
                              std::chrono::duration<double>(seconds));
   if (begin > now) co_await x_ring.sleep(begin - now, x_stop.token());
+}
+
+Task<void> Prefetcher::wait_for_readers() {
+  for (auto now = std::chrono::steady_clock::now(); now < x_paused_until && !x_stop.cancelled();
+       now = std::chrono::steady_clock::now())
+    co_await x_ring.sleep(x_paused_until - now, x_stop.token());
 }
 
 // The next pieces to ask for; those of a segment are of one blob.

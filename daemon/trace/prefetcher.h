@@ -5,6 +5,7 @@
 // what it would have brought asks for itself.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -35,12 +36,21 @@ struct PrefetchOptions {
   // How pieces become reads; a short one is soon over when a reader needs the link.
   CoalesceLimits coalesce{64u << 10, 1u << 20};
   uint64_t max_bytes_per_s = 0;  // compressed, of all lists together; 0: no limit
+  // Compressed, of the reads under way: several times what a link carries in a round trip, and no
+  // more, as a reader that comes now shares the link with them.
+  uint64_t max_bytes_under_way = 4u << 20;
+  // Nothing more is begun for so long after a reader fetched what no list names.
+  std::chrono::milliseconds stray_pause{100};
 };
 
 class Prefetcher {
  public:
   Prefetcher(Ring& ring, Log& log, Pool& pool, PrefetchOptions options)
-      : x_ring(ring), x_log(log), x_pool(pool), x_options(options) {}
+      : x_ring(ring),
+        x_log(log),
+        x_pool(pool),
+        x_options(options),
+        x_window(ring, options.max_bytes_under_way) {}
 
   // Fetches what is missing of the list, first ranges first; lists of one priority take turns.
   // Returns at once. The rest of a list is dropped at its first range that cannot be had: its
@@ -49,7 +59,7 @@ class Prefetcher {
   void add(PrefetchList list);
   // A piece has come in. When readers fetch for themselves, and mostly what the list does not name,
   // the list is of other containers than these: it is dropped, as its bytes take the link from
-  // theirs.
+  // theirs. Until that is clear, they have the link to themselves.
   void fetched(const FetchRecord& record);
   // Begins nothing more of that owner.
   void drop(const Digest& owner);
@@ -90,6 +100,7 @@ class Prefetcher {
   void start_workers();
   Task<void> work();
   Task<void> wait_for_share(uint64_t bytes);
+  Task<void> wait_for_readers();
   void plan(List& list) const;
   std::map<SegmentId, std::vector<Wanted>> take_pieces(List& list) const;
   Task<void> fetch(ListPtr list, Read read);
@@ -103,7 +114,9 @@ class Prefetcher {
   std::deque<ListPtr> x_urgent;   // with ranges left
   std::vector<ListPtr> x_judged;  // of x_urgent, and those whose last batches are under way
   std::deque<ListPtr> x_idle;     // of Priority::kBackground
+  Semaphore x_window;             // bytes of reads
   std::chrono::steady_clock::time_point x_share_free{};
+  std::chrono::steady_clock::time_point x_paused_until{};
   unsigned x_working = 0;
   CancelSource x_stop;
   TaskScope x_tasks;

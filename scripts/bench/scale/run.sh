@@ -8,10 +8,11 @@
 #     --doors   (the one dedupd takes by itself)
 #     --quick   up to 100 mounts, 16 starts, 50000 chunks
 #     BUILD     build folder (build/release)
-# Operations: mount (with its pull), umount and first_read of one more small image; pull of one with 1000 chunks; status, images, pool:
-# those of dedupctl; recover: from the SIGKILL of the worker until its successor answers; memory: resident MiB of the worker that has
-# just taken over (of starts: at its peak), without those of one with an empty pool. All but memory in milliseconds, dedupctl's own start in them. grows: the slope of a line through the medians,
-# both axes logarithmic: n^1 is linear.
+# Operations: mount (with its pull), umount, remount and first_read of one more small image; pull of a lazy one with 1000 chunks,
+# pull_plain of one that is not lazy, remove; status, images, pool: those of dedupctl; recover: from the SIGKILL of the worker until its
+# successor answers; memory: MiB of anonymous memory of the worker that has just taken over (of starts: after them), without that of one
+# with an empty pool. All but memory in milliseconds, dedupctl's own start in them. grows: the slope of a line through the medians, both
+# axes logarithmic: n^1 is linear.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts/lib/$piece.sh"; done
@@ -39,7 +40,6 @@ timed() {
 mount_image() { mkdir -p "$LAB/mnt/$1" && dedupctl mount "$REGISTRY/$1:latest" "$LAB/mnt/$1"; }
 first_read() { head -c 4096 "$LAB/mnt/$1/d000/f00000"; }
 cold_start() { mount_image "$1" && first_read "$1"; }
-worker() { pgrep -P "${LAB_PIDS[dedupd]}" --newest; }
 
 # Until another process answers: the old socket may take a request that nobody reads any more.
 recover() {
@@ -54,17 +54,19 @@ fresh_dedupd() {
   dedupd_wipe
   dedupd_start '.log.level = "info"'
   recover
-  EMPTY_BYTES=$(dedupd_number .memory.rss_bytes)
+  EMPTY_KIB=$(anonymous_kib)
 }
 
-# memory WHAT N KIND
-memory() { sample "$1" "$2" memory "$(dedupd_number "(.memory.$3 - $EMPTY_BYTES) / 1048576")"; }
+anonymous_kib() { awk '/^RssAnon/ { print $2 }' "/proc/$(dedupd_number .pid)/status"; }
+
+# memory WHAT N
+memory() { sample "$1" "$2" memory "$(LC_ALL=C awk -v kib=$(($(anonymous_kib) - EMPTY_KIB)) 'BEGIN { print kib / 1024 }')"; }
 
 # ask_all WHAT N: the operations that change nothing, and memory.
 ask_all() {
   local i
   timed "$1" "$2" recover recover
-  memory "$1" "$2" rss_bytes
+  memory "$1" "$2"
   for ((i = 0; i < REPEATS; ++i)); do
     timed "$1" "$2" status dedupctl status
     timed "$1" "$2" images dedupctl images
@@ -76,7 +78,7 @@ ask_all() {
 make_images() { python3 "$REPO/tests/e2e/estargz-blob.py" --copies "$2" --seed "$3" "${@:4}" "$LAB/images/$1" >/dev/null; }
 
 scale_mounts() {
-  local n mounted=0
+  local n i mounted=0
   fresh_dedupd
   for n in $MOUNTS; do
     for (( ; mounted < n; ++mounted)); do
@@ -85,11 +87,13 @@ scale_mounts() {
         timed mounts "$n" first_read first_read "m$mounted"
       fi
     done
-    for ((last = n > LAST ? n - LAST : 0; last < n; ++last)); do timed mounts "$n" umount dedupctl umount "$LAB/mnt/m$last"; done
-    for ((last = n > LAST ? n - LAST : 0; last < n; ++last)); do timed mounts "$n" remount mount_image "m$last"; done
+    for ((i = n > LAST ? n - LAST : 0; i < n; ++i)); do timed mounts "$n" umount dedupctl umount "$LAB/mnt/m$i"; done
+    for ((i = n > LAST ? n - LAST : 0; i < n; ++i)); do timed mounts "$n" remount mount_image "m$i"; done
     ask_all mounts "$n"
   done
-  check_equal "$DEDUPD_DOOR: mounts that can be read" "$mounted" "$(for ((n = 0; n < mounted; ++n)); do first_read "m$n" | wc -c; done | grep -c '^4096$')"
+  check_equal "$DEDUPD_DOOR: mounts that can be read" "$mounted" \
+    "$(for ((n = 0; n < mounted; ++n)); do first_read "m$n" | wc -c; done | grep -c '^4096$')"
+  lab_unmount_below "$LAB/mnt"
 }
 
 # One of those that start at once; a process of its own.
@@ -100,7 +104,7 @@ start_one() {
 }
 
 scale_starts() {
-  local n i number=0 t0
+  local n i pids number=0 t0
   fresh_dedupd
   for n in $STARTS; do
     t0=${EPOCHREALTIME/[.,]/} pids=()
@@ -110,12 +114,13 @@ scale_starts() {
     done
     for i in "${pids[@]}"; do wait "$i" || die "one of $n cold starts failed"; done
     sample starts "$n" all "$(milliseconds_since "$t0")"
-    memory starts "$n" peak_rss_bytes
+    memory starts "$n"
   done
+  lab_unmount_below "$LAB/mnt"
 }
 
 scale_chunks() {
-  local n probe=0 steps=0 chunks=0
+  local n i probe=0 steps=0 chunks=0
   fresh_dedupd
   for n in $CHUNKS; do
     while ((chunks + STEP_CHUNKS <= n)); do
@@ -128,6 +133,7 @@ scale_chunks() {
       timed chunks "$n" first_read first_read "p$probe"
       timed chunks "$n" umount dedupctl umount "$LAB/mnt/p$probe"
       timed chunks "$n" remove dedupctl rm "$REGISTRY/p$probe:latest"
+      timed chunks "$n" pull_plain dedupctl pull "$REGISTRY/g$probe:latest"
       probe=$((probe + 1))
     done
     ask_all chunks "$n"
@@ -154,6 +160,7 @@ mkdir "$LAB/images" "$LAB/mnt"
 make_images m "${MOUNTS##* }" 1 --files 4 --bytes 65536
 make_images s "$((${STARTS// / + }))" 1000 --files 4 --bytes 65536
 make_images b "$((${CHUNKS##* } / STEP_CHUNKS))" 2000 --files $STEP_CHUNKS --bytes 8
+make_images g "$(($(wc -w <<<"$CHUNKS") * PROBES))" 4000 --form gzip --files 4 --bytes 65536
 make_images p "$(($(wc -w <<<"$CHUNKS") * PROBES))" 3000 --files $PROBE_CHUNKS --bytes 8
 odd_registry_start
 for DEDUPD_DOOR in $DOORS; do

@@ -94,6 +94,15 @@ TEST_F(Store, KeepsChainsInOrder) {
   EXPECT_TRUE(chains[0].keep_whiteouts);
 }
 
+// Asked for every chain of the node at a start.
+TEST_F(Store, FindsTheHoldersOfAChainWithoutAWalk) {
+  auto held = catalog->database().lock();
+  auto plan = catalog->database().prepare(
+      "EXPLAIN QUERY PLAN SELECT holder FROM held_chains WHERE chain = ?");
+  ASSERT_TRUE(*plan.step());
+  EXPECT_EQ(plan.text(3), "SEARCH held_chains USING COVERING INDEX held_chains_by_chain (chain=?)");
+}
+
 TEST_F(Store, LocationsAreOrderedByLastSight) {
   ASSERT_TRUE(store->put_location(named("x"), "one").ok());
   ASSERT_TRUE(store->put_location(named("x"), "two").ok());

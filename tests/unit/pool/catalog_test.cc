@@ -127,6 +127,15 @@ TEST_F(CatalogRows, RemovalFreesExactlyWhatOnlyThatLayerUsed) {
   EXPECT_EQ(catalog->totals()->chunks, 0U);
 }
 
+// A node has a million chunks, most of them of other layers.
+TEST_F(CatalogRows, RemovalLooksOnlyAtTheChunksOfItsLayer) {
+  auto held = catalog->database().lock();
+  auto plan =
+      catalog->database().prepare("EXPLAIN QUERY PLAN DELETE FROM chunks WHERE ref_count = 0");
+  ASSERT_TRUE(*plan.step());
+  EXPECT_EQ(plan.text(3), "SEARCH chunks USING COVERING INDEX chunks_unused (ref_count=?)");
+}
+
 TEST_F(CatalogRows, ADroppedTransactionLeavesNothing) {
   {
     auto transaction = catalog->database().begin();

@@ -82,7 +82,8 @@ TEST_F(ReadaheadTest, BringsAlongWhatTheBlobHasBehindAMiss) {
   EXPECT_EQ(behind(45, 100), 4u) << "the others have no random access";
   EXPECT_EQ(behind(63, 100), 0u);
   segment->set_present(13);
-  EXPECT_EQ(behind(10, 100), 2u) << "as far as the next that is there";
+  EXPECT_EQ(behind(10, 5), 4u) << "one that is there does not end it";
+  EXPECT_EQ(behind(10, 4), 2u) << "but is not asked for at its end";
 }
 
 TEST_F(ReadaheadTest, NamesNothingForJumps) {

@@ -189,6 +189,39 @@ TEST_F(PrefetcherTest, AListOfOtherContainersIsDropped) {
   EXPECT_FALSE(rig.present(wrong, piece(wrong, 25).range)) << "its turn came before that";
 }
 
+TEST_F(PrefetcherTest, GivesTheLinkToReadersItDidNotExpect) {
+  start(4);
+  const SegmentId segment = add_layer(0, 16);
+  constexpr std::chrono::milliseconds kPause = PrefetchOptions().stray_pause;
+  std::chrono::steady_clock::time_point last_stray;
+  rig.loop.call([&] {
+    rig.source.hold();
+    std::vector<PrefetchRange> ranges;
+    for (uint64_t i = 0; i < 14; ++i) ranges.push_back(piece(segment, i));
+    prefetcher->add({"list", {}, std::move(ranges)});
+    prefetcher->fetched({segment, piece(segment, 15).range, FetchReason::kReader, 1, 1});
+    last_stray = std::chrono::steady_clock::now();
+    rig.source.release();
+  });
+  EXPECT_TRUE(waits_for(piece(segment, 13)));
+  EXPECT_GE(std::chrono::steady_clock::now() - last_stray, kPause);
+}
+
+TEST_F(PrefetcherTest, HasNoMoreBytesUnderWayThanItMay) {
+  PrefetchOptions options{.workers = 8, .coalesce = {0, kMiB}};
+  options.max_bytes_under_way = 3 * kMiB + kMiB / 2;
+  prefetcher.emplace(rig.loop.ring(), rig.log, *rig.pool, options);
+  const SegmentId segment = add_layer(0, 16);  // of noise: about a MiB as compressed each
+  rig.loop.call([&] { rig.source.hold(); });
+  std::vector<PrefetchRange> ranges;
+  for (uint64_t i = 0; i < 16; i += 2) ranges.push_back(piece(segment, i));
+  add("list", ranges);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(rig.reads(), 3u);
+  rig.loop.call([&] { rig.source.release(); });
+  EXPECT_TRUE(waits_for(piece(segment, 14)));
+}
+
 TEST_F(PrefetcherTest, FillsTheRestOnlyWhenNothingElseIsToDo) {
   start(1);
   const SegmentId segment = add_layer(0, 16);
