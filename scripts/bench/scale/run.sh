@@ -1,7 +1,7 @@
 #!/bin/bash
 # Scale: how dedupd's memory and the time of its operations grow with the number of mounted images, of chunks in the index, and of cold
 # starts at once. Images are small, lazy, without common content, from a registry on loopback.
-#   run.sh [--mounts "N..."] [--starts "N..."] [--chunks "N..."] [--doors "NAME..."] [--quick] [--json FILE] [BUILD]
+#   run.sh [--mounts "N..."] [--starts "N..."] [--chunks "N..."] [--doors "NAME..."] [--quick] [--out DIR] [--json FILE] [--force] [BUILD]
 #     --mounts  images mounted at once (1 10 50 100 200 500)
 #     --starts  cold starts at once: pull, mount and the first read of a file (1 2 4 8 16 32 64)
 #     --chunks  of all images in the index, in steps of 10000 from the second on (1000 10000 100000 1000000)
@@ -18,8 +18,8 @@ REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts/lib/$piece.sh"; done
 MOUNTS='1 10 50 100 200 500' STARTS='1 2 4 8 16 32 64' CHUNKS='1000 10000 100000 1000000'
 BENCH_OPTIONS=([--mounts]=MOUNTS [--starts]=STARTS [--chunks]=CHUNKS)
+BENCH_QUICK=([MOUNTS]='1 10 50 100' [STARTS]='1 4 16' [CHUNKS]='1000 10000 50000')
 bench_options "$@"
-[ -z "$QUICK" ] || MOUNTS='1 10 50 100' STARTS='1 4 16' CHUNKS='1000 10000 50000'
 LAST=10 REPEATS=5 PROBES=3 PROBE_CHUNKS=1000 STEP_CHUNKS=10000
 
 # sample WHAT N OPERATION VALUE
@@ -170,7 +170,14 @@ for DEDUPD_DOOR in $DOORS; do
   dedupd_wipe
 done
 rows=$(rows)
-bench_result "$rows" '{}' '[
-  {"title": "Mounted images", "kind": "lines", "x": "n", "y": "p50", "group": "operation", "logx": true, "logy": true}]'
+plot() {
+  jq -n --arg what "$1" --arg title "$2" --arg x "$3" '{title: $title, kind: "lines", x: "n", y: "p50", group: "operation", logx: true, logy: true,
+    where: {what: $what}, xlabel: $x, ylabel: "milliseconds; memory: MiB"}'
+}
+bench_result "$rows" '{"link": "loopback"}' "$(jq -s . < <(
+  plot mounts 'Operations and memory with more mounted images' 'mounted images'
+  plot starts 'Cold starts at once' 'cold starts at once'
+  plot chunks 'Operations and memory with a larger index' 'chunks in the index'
+))"
 jq -r '.[] | select(.grows) | "\(.door), \(.what): \(.operation) grows as \(.grows)"' <<<"$rows" | uniq
 checks_end
