@@ -68,7 +68,7 @@ stage_style() {
 
 build() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
 stage_build() {
-  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync verify_rate slow_link micro dedup_oracle || return
+  step "build release" build release --target dedupd dedupctl dedup-snapshotter dedup-kcheck volatile_disk forget_sync verify_rate slow_link walk_rate micro dedup_oracle || return
   step "build dev" build dev || return
   step "build fuzz" build fuzz
 }
@@ -138,9 +138,8 @@ stage_e2e() {
   export BUILD=$REPO/build/release
   for script in tests/e2e/*.sh; do [ ! -x "$script" ] || step "$(basename "$script" .sh)" "$script"; done
   e2e_of_fuse
-  step "bench coldfill, small" scripts/bench/coldfill/run.sh --quick --force --json "$logs/coldfill.json"
-  step "bench coldstart, small" scripts/bench/coldstart/run.sh --quick --force --json "$logs/coldstart.json"
-  step "bench recovery, small" scripts/bench/recovery/run.sh --quick --force --json "$logs/recovery.json"
+  step benchmarks scripts/bench/run.sh --quick --force --out "$logs/bench"
+  step "page of benchmarks" scripts/bench/report.sh --output "$logs/benchmarks.md" "$logs/bench"
   step quickstart scripts/quickstart.sh --json "$logs/quickstart.json" && tail -n 8 "$logs/quickstart.log"
 }
 

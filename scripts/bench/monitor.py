@@ -21,7 +21,7 @@ COUNTERS = ("cpu_s", "read_bytes", "written_bytes", "received_bytes", "sent_byte
 def text_of(path):
     """None when the file, or what it speaks of, is gone."""
     try:
-        with open(path) as file:
+        with open(path, errors="replace") as file:
             return file.read()
     except OSError:
         return None
@@ -78,7 +78,7 @@ class Cgroup:
     """A container's, in the hierarchies of either version, found as soon as it is there."""
 
     def __init__(self, root, path, container):
-        self.root, self.path, self.container, self.network_base = root, path, container, None
+        self.root, self.path, self.container = root, path, container
 
     def find(self):
         if self.path or not self.container:

@@ -57,6 +57,8 @@ run_one() {
   fi
 }
 
+# Benchmarks clean up and end by themselves when interrupted; without this the next one would begin.
+trap 'exit 130' INT
 summary='' failed=() began=$EPOCHREALTIME
 for ((index = 0; index < ${#only[@]}; ++index)); do
   name=${only[index]} t0=$EPOCHREALTIME status=0

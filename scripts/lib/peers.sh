@@ -15,7 +15,10 @@ peers_fetch() {
     say "fetching containerd, erofs-utils and soci-snapshotter of Debian unstable (kept for the next run)"
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/new.XXXXXX")
-    peers_unpack "$work" >"$work/log" 2>&1 || PEERS_GAP="Debian unstable: $(grep -m 1 '^E: ' "$work/log" || tail -n 1 "$work/log")"
+    peers_unpack "$work" >"$work/log" 2>&1 || {
+      tail -n 5 "$work/log" >&2
+      PEERS_GAP="packages of Debian unstable could not be fetched"
+    }
     # Two runs may fetch at once: the first one's stay.
     [ -n "$PEERS_GAP" ] || mv -T "$work/sid" "$cache/sid" 2>/dev/null || true
     rm -rf "$work"
@@ -43,6 +46,7 @@ Dir::Cache "$work";
 Dir::Cache::archives "$work/debs";
 Acquire::Check-Valid-Until "false";
 Acquire::Languages "none";
+APT::Update::Error-Mode "any";
 APT::Sandbox::User "root";
 END
   (

@@ -59,9 +59,57 @@ sample() { "$BATS_TEST_TMPDIR/sample/run.sh" "$@"; }
   grep -q '>Growth</text>' sample-2.svg
 }
 
-@test "a plot of a column that is not there is an error" {
+@test "a plot of a column that is not there, or of rows that hide each other, is an error" {
   echo '{"rows": [{"a": 1}], "plots": [{"title": "t", "kind": "bars", "x": "a", "y": "b"}]}' >"$BATS_TEST_TMPDIR/bad.json"
   run "$REPO/scripts/bench/plot.py" "$BATS_TEST_TMPDIR/bad.json"
   [ "$status" -eq 1 ]
   [[ "$output" == *"no column b"* ]]
+  echo '{"rows": [{"a": 1, "b": 1}, {"a": 1, "b": 2}], "plots": [{"title": "t", "kind": "bars", "x": "a", "y": "b"}]}' >"$BATS_TEST_TMPDIR/bad.json"
+  run "$REPO/scripts/bench/plot.py" "$BATS_TEST_TMPDIR/bad.json"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"more than one row for 1"* ]]
+}
+
+@test "the page has every table and plot, and says of which results" {
+  sample --force --quick --out "$OUT"
+  run "$REPO/scripts/bench/report.sh" --output "$BATS_TEST_TMPDIR/page.md" "$OUT"
+  [ "$status" -eq 0 ]
+  cd "$BATS_TEST_TMPDIR"
+  [ "$(ls page)" = $'sample-1.svg\nsample-2.svg' ]
+  for line in '# Benchmarks' '## sample' '| side | runs | s | floor_s |' '| b | 10 |  | 0.5 |' '![Sides](page/sample-1.svg)' \
+    '![Growth](page/sample-2.svg)'; do grep -qxF "$line" page.md; done
+  head -n 1 page.md | grep -qF 'Written by scripts/bench/report.sh'
+  grep -q 'a quick run, whose numbers say little' page.md
+  grep -q "^- sample: .*; Linux $(uname -r), containerd .*; commit " page.md
+}
+
+@test "a page of no results is an error" {
+  mkdir "$OUT"
+  run "$REPO/scripts/bench/report.sh" --output "$BATS_TEST_TMPDIR/page.md" "$OUT"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"no results in $OUT"* ]]
+  [ ! -e "$BATS_TEST_TMPDIR/page.md" ]
+}
+
+# In a copy: what run.sh finds there are these three.
+@test "the runner goes on after a benchmark that fails, and says so" {
+  local scripts=$BATS_TEST_TMPDIR/repo/scripts
+  mkdir -p "$scripts/bench/bad" "$scripts/bench/good" "$scripts/bench/without" "$scripts/lib"
+  cp "$REPO/scripts/bench/run.sh" "$scripts/bench/"
+  cp "$REPO/scripts/lib/say.sh" "$scripts/lib/"
+  printf '#!/bin/sh\necho broken >&2\nexit 3\n' >"$scripts/bench/bad/run.sh"
+  printf '#!/bin/sh\n[ "$1" != --help ] || exec echo "--runs N"\necho "$@" >>"%s"\n' "$BATS_TEST_TMPDIR/calls" >"$scripts/bench/good/run.sh"
+  printf '#!/bin/sh\n[ "$1" != --help ] || exec echo "nothing"\necho "$@" >>"%s"\n' "$BATS_TEST_TMPDIR/calls" >"$scripts/bench/without/run.sh"
+  chmod +x "$scripts"/bench/*/run.sh
+  run "$scripts/bench/run.sh" --quick --runs 2 --out "$OUT"
+  [ "$status" -eq 1 ]
+  [ "${lines[-1]}" = "failed: bad" ]
+  [[ "$output" == *"bad"*"FAILED, status 3: broken"* ]]
+  # Only those that have rounds are told how many.
+  [ "$(cat "$BATS_TEST_TMPDIR/calls")" = "--quick --out $OUT --runs 2"$'\n'"--quick --out $OUT" ]
+  run "$scripts/bench/run.sh" --only good --out "$OUT"
+  [ "$status" -eq 0 ]
+  run "$scripts/bench/run.sh" --only absent
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"no benchmark absent; there are: bad good without"* ]]
 }

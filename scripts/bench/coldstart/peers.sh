@@ -42,7 +42,7 @@ peer_use() {
   case $MODE in
     soci)
       LAZY=1 LOG=registry-tls ADDRESS=${TLS_ADDRESS[$1]}
-      PULL=("$PEERS/usr/bin/ctr" image pull --hosts-dir "$LAB/hosts" --snapshotter soci)
+      PULL=("$PEERS/usr/bin/soci" --address "$LAB/containerd.sock" --namespace lab image rpull --hosts-dir "$LAB/hosts" --snapshotter soci)
       ;;
     stargz) LAZY=1 FORM=lazy ;;
   esac

@@ -3,7 +3,7 @@
 
     timeline.py DELIVERIES SAMPLES [--number N]
 
-DELIVERIES is the log of slow_link, SAMPLES a result of run.sh --json, both of one run (LAB_KEEP=1); N counts its samples from 0.
+DELIVERIES is the log of slow_link (log/deliveries-RTT_MS:MBIT), SAMPLES a result of run.sh --json, both of one run (LAB_KEEP=1); N counts its samples from 0.
 A request is in flight from the moment its client sends it until the last byte of the answer is there.
 """
 import argparse
@@ -78,14 +78,15 @@ def main():
     options = parser.parse_args()
     with open(options.samples) as file:
         result = json.load(file)
-    sample, link = result["samples"][options.number], result["link"]
+    sample = result["samples"][options.number]
+    rtt_ms, mbit = (float(part) for part in sample["link"].split(":"))
     begin = sample["began"]
     pulled, end = begin + sample["pull_s"], begin + sample["total_s"]
-    requests, opened = read_requests(options.deliveries, begin, end + 0.001, link["rtt_ms"] / 1000)
+    requests, opened = read_requests(options.deliveries, begin, end + 0.001, rtt_ms / 1000)
     print(f"{sample['image']}, {sample['mode']}: pull {sample['pull_s']} s, run {sample['run_s']} s, again {sample['warm_s']} s; "
           f"{opened} connections, {sample['cpu_s']:.2f} s of CPU of dedupd")
-    show("pull", requests, begin, pulled, link["mbit"])
-    show("run ", requests, pulled, end, link["mbit"])
+    show("pull", requests, begin, pulled, mbit)
+    show("run ", requests, pulled, end, mbit)
     first = min((r.sent for r in requests if r.sent >= pulled), default=pulled)
     print(f"  first request {first - pulled:.3f} s after the pull")
 

@@ -133,6 +133,6 @@ containerd_wipe
 dedupd_wipe
 bench_result "$(rows)" "$(jq -s --arg gap "$PEERS_GAP" --arg unstable "${PEERS:+$(peers_version containerd)}" \
   '{link: "loopback", versions: {"containerd 2": $unstable}, gaps: [$gap | select(. != "")], samples: .}' "$LAB/samples")" \
-  '{"title": "Full pull over loopback; mark: what the machine could do", "kind": "bars", "x": "image", "y": "pull_s", "group": "side",
-    "facet": "form", "floor": "ceiling_s", "ylabel": "seconds (median)"}'
+  '{"title": "Full pull, loopback", "kind": "bars", "x": "image", "y": "pull_s", "group": "side", "facet": "form", "floor": "ceiling_s",
+    "ylabel": "seconds (median)"}'
 checks_end

@@ -127,6 +127,7 @@ scale_chunks() {
       dedupctl pull "$REGISTRY/b$((steps++)):latest" >>"$LAB/log/timed.log" 2>&1
       chunks=$((chunks + STEP_CHUNKS))
     done
+    sync
     for ((i = 0; i < PROBES; ++i)); do
       timed chunks "$n" pull dedupctl pull "$REGISTRY/p$probe:latest"
       timed chunks "$n" mount mount_image "p$probe"
@@ -170,14 +171,11 @@ for DEDUPD_DOOR in $DOORS; do
   dedupd_wipe
 done
 rows=$(rows)
-plot() {
-  jq -n --arg what "$1" --arg title "$2" --arg x "$3" '{title: $title, kind: "lines", x: "n", y: "p50", group: "operation", logx: true, logy: true,
-    where: {what: $what}, xlabel: $x, ylabel: "milliseconds; memory: MiB"}'
-}
-bench_result "$rows" '{"link": "loopback"}' "$(jq -s . < <(
-  plot mounts 'Operations and memory with more mounted images' 'mounted images'
-  plot starts 'Cold starts at once' 'cold starts at once'
-  plot chunks 'Operations and memory with a larger index' 'chunks in the index'
-))"
+bench_result "$rows" '{"link": "loopback"}' '[
+  {"title": "Time of an operation", "kind": "lines", "x": "n", "y": "p50", "group": ["operation", "door"], "facet": "what",
+   "where": {"operation": ["mount", "first_read", "umount", "pull", "pull_plain", "remove", "status", "images", "pool", "recover", "start", "all"]}, "logx": true, "logy": true,
+   "ylabel": "ms (median)"},
+  {"title": "Memory", "kind": "lines", "x": "n", "y": "p50", "group": ["what", "door"], "where": {"operation": "memory"}, "logx": true,
+   "logy": true, "ylabel": "MiB"}]'
 jq -r '.[] | select(.grows) | "\(.door), \(.what): \(.operation) grows as \(.grows)"' <<<"$rows" | uniq
 checks_end
