@@ -24,7 +24,7 @@ registry_address() { sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$
 # registry_mark [NAME]: a place in the log; the counters below count from it.
 registry_mark() { stat -c %s "$LAB/log/${1:-registry}.log"; }
 
-registry_blob_gets() { tail -c "+$(($1 + 1))" "$LAB/log/${2:-registry}.log" | grep -E '"GET /v2/[^ ]+/blobs/'; }
+registry_blob_gets() { tail -c "+$(($1 + 1))" "$LAB/log/${2:-registry}.log" | grep -E '"GET /v2/[^ ]+/blobs/' || [ $? = 1 ]; }
 
 # registry_requests MARK [NAME]: GETs of blobs since MARK (layers and configs).
 registry_requests() { registry_blob_gets "$@" | wc -l; }

@@ -34,6 +34,7 @@ forget() {
 check_cold() {
   local left
   left=$(
+    set -e # or no answer would be taken for nothing
     "$CTR" content ls -q
     "$CTR" images ls -q
     "$CTR" leases ls -q
