@@ -29,6 +29,11 @@ names() {
   done
 }
 
+without_result() {
+  local name
+  for name in $("$REPO/scripts/bench/run.sh" --list); do [ -e "$DIR/$name.json" ] || echo "$name"; done
+}
+
 # about NAME: the head comment without usage and options.
 about() { "$REPO/scripts/bench/$1/run.sh" --help | awk '/^  run\.sh/ { usage = 1 } /^[^ ]/ { usage = 0 } !usage'; }
 
@@ -106,6 +111,7 @@ and rate of a link are made by a proxy of ours in front of the registry (`tests/
 
 END
   (machine "${found[@]/%/.json}")
+  without_result | sed 's/^/- no result: /'
   for name in "${found[@]}"; do section "$name"; done
 } >"$page"
 chmod 644 "$page"
