@@ -1,7 +1,7 @@
 #!/bin/bash
 # Full pull: images without anything lazy, gzip and zstd, from a registry on loopback to a node that has nothing: our snapshotter
 # against overlayfs of this Debian's containerd, and overlayfs and the EROFS differ of Debian unstable's.
-#   run.sh [--images "NAME..."] [--runs N] [--quick] [--json FILE] [BUILD]
+#   run.sh [--images "NAME..."] [--runs N] [--quick] [--out DIR] [--json FILE] [--force] [BUILD]
 #     --images  folders of scripts/images (nginx pyapp)
 #     --runs    rounds; in each, every image, form and side takes its turn (3)
 #     --quick   one round of nginx
@@ -18,8 +18,8 @@ REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry image-build image-convert dedupd cold peers bench; do . "$REPO/scripts/lib/$piece.sh"; done
 IMAGES='nginx pyapp' RUNS=3
 BENCH_OPTIONS=([--images]=IMAGES [--runs]=RUNS)
+BENCH_QUICK=([IMAGES]=nginx [RUNS]=1)
 bench_options "$@"
-[ -z "$QUICK" ] || IMAGES=nginx RUNS=1
 declare -A LAYOUTS=()
 
 # side_start SIDE

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Read path: how fast data that is on the node is read through our mounts, against a plain EROFS image of the same tree, mounted from
 # a file on the same disk by the same kernel.
-#   run.sh [--runs N] [--mib N] [--files N] [--doors "NAME..."] [--stargz PROGRAM] [--quick] [--json FILE] [BUILD]
+#   run.sh [--runs N] [--mib N] [--files N] [--doors "NAME..."] [--quick] [--out DIR] [--json FILE] [--force] [BUILD]
 #     --runs   rounds; in each, every side takes its turn (3)
 #     --mib    size of the file that is read (256); --files  of the tree that is walked, beside it (4000)
 #     --quick  one round, 64 MiB
@@ -12,14 +12,15 @@
 # segment: partial (something else in it is missing, so that the door is asked), finished (nothing is since it was mounted), complete
 #       (nothing was when it was mounted).
 # of_erofs: operations per second as part of plain EROFS's. cpu_s: of all dedupd's processes during the run.
-# The rows `event` are the cost of asking a door about data that is present: random, pool, 1 thread: partial minus complete.
+# The rows `event` are the cost of asking a door about data that is present: random, pool, 1 thread: partial minus complete. stargz's
+# FUSE mount is a gap: Debian has no package of its daemon.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts/lib/$piece.sh"; done
 RUNS=3 MIB=256 FILES=4000 FILE_BYTES=512
 BENCH_OPTIONS=([--runs]=RUNS [--mib]=MIB [--files]=FILES)
+BENCH_QUICK=([RUNS]=1 [MIB]=64)
 bench_options "$@"
-[ -z "$QUICK" ] || RUNS=1 MIB=64
 
 drop_caches() { sync && echo 3 >/proc/sys/vm/drop_caches; }
 
@@ -132,6 +133,7 @@ rows() {
       | ($rows[] | select(.side == $row.side and key == ($row | key) and .segment == "complete")) as $complete
       | . + {what: "event", mb_s: null, ops_s: null, p50_us: (.p50_us - $complete.p50_us), p99_us: null, of_erofs: null}]
     | sort_by(.what, .cache, .threads, .side != "erofs")
+    | . + [.[0] | map_values(null) + {what: "gap", side: "stargz", segment: "no package"}]
     | map(with_entries(if .key != "cpu_s" and (.value | type) == "number" then .value |= digits(if . > 1000 then 0 else 2 end) else . end))' "$LAB/samples"
 }
 
@@ -160,7 +162,8 @@ for door in $DOORS; do
   check_at_most "$door: dedupd's CPU during all warm reads, in microseconds per second" 10000 \
     "$(jq -s --arg door "$door" 'map(select(.side == $door and .cache == "warm")) | 1e6 * (map(.cpu_s) | add) / (map(.seconds) | add) | round' "$LAB/samples")"
 done
-bench_result "$rows" "$(jq -n --arg fio "$(fio --version)" '{versions: {fio: $fio}}')" \
+bench_result "$rows" "$(jq -n --arg fio "$(fio --version)" --argjson mib "$MIB" --argjson files "$FILES" \
+  '{versions: {fio: $fio}, file_mib: $mib, files: $files}')" \
   '{"title": "Reads of data on the node, as part of plain EROFS", "kind": "bars", "x": ["what", "threads"],
     "y": "of_erofs", "group": ["side", "segment"], "facet": "cache", "where": {"what": ["sequential", "random", "mmap", "walk"]},
     "ylabel": "operations per second, plain EROFS = 1; after the comma: threads"}'

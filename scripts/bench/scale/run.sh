@@ -1,7 +1,7 @@
 #!/bin/bash
 # Scale: how dedupd's memory and the time of its operations grow with the number of mounted images, of chunks in the index, and of cold
 # starts at once. Images are small, lazy, without common content, from a registry on loopback.
-#   run.sh [--mounts "N..."] [--starts "N..."] [--chunks "N..."] [--doors "NAME..."] [--quick] [--json FILE] [BUILD]
+#   run.sh [--mounts "N..."] [--starts "N..."] [--chunks "N..."] [--doors "NAME..."] [--quick] [--out DIR] [--json FILE] [--force] [BUILD]
 #     --mounts  images mounted at once (1 10 50 100 200 500)
 #     --starts  cold starts at once: pull, mount and the first read of a file (1 2 4 8 16 32 64)
 #     --chunks  of all images in the index, in steps of 10000 from the second on (1000 10000 100000 1000000)
@@ -18,8 +18,8 @@ REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say check lab containerd registry dedupd bench; do . "$REPO/scripts/lib/$piece.sh"; done
 MOUNTS='1 10 50 100 200 500' STARTS='1 2 4 8 16 32 64' CHUNKS='1000 10000 100000 1000000'
 BENCH_OPTIONS=([--mounts]=MOUNTS [--starts]=STARTS [--chunks]=CHUNKS)
+BENCH_QUICK=([MOUNTS]='1 10 50 100' [STARTS]='1 4 16' [CHUNKS]='1000 10000 50000')
 bench_options "$@"
-[ -z "$QUICK" ] || MOUNTS='1 10 50 100' STARTS='1 4 16' CHUNKS='1000 10000 50000'
 LAST=10 REPEATS=5 PROBES=3 PROBE_CHUNKS=1000 STEP_CHUNKS=10000
 
 # sample WHAT N OPERATION VALUE
@@ -127,6 +127,7 @@ scale_chunks() {
       dedupctl pull "$REGISTRY/b$((steps++)):latest" >>"$LAB/log/timed.log" 2>&1
       chunks=$((chunks + STEP_CHUNKS))
     done
+    sync
     for ((i = 0; i < PROBES; ++i)); do
       timed chunks "$n" pull dedupctl pull "$REGISTRY/p$probe:latest"
       timed chunks "$n" mount mount_image "p$probe"
@@ -170,9 +171,9 @@ for DEDUPD_DOOR in $DOORS; do
   dedupd_wipe
 done
 rows=$(rows)
-bench_result "$rows" '{}' '[
+bench_result "$rows" '{"link": "loopback"}' '[
   {"title": "Time of an operation", "kind": "lines", "x": "n", "y": "p50", "group": ["operation", "door"], "facet": "what",
-   "where": {"operation": ["mount", "first_read", "umount", "pull", "status", "images", "pool", "recover", "start", "all", "remount", "remove"]}, "logx": true, "logy": true,
+    "where": {"operation": ["mount", "first_read", "umount", "pull", "pull_plain", "remove", "status", "images", "pool", "recover", "start", "all", "remount"]}, "logx": true, "logy": true,
    "ylabel": "ms (median)"},
   {"title": "Memory", "kind": "lines", "x": "n", "y": "p50", "group": ["what", "door"], "where": {"operation": "memory"}, "logx": true,
    "logy": true, "ylabel": "MiB"}]'

@@ -10,7 +10,9 @@
 namespace dedup {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::Field;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
@@ -59,7 +61,11 @@ TEST_F(Store, LayersLiveAsLongAsAHolderOrAChainNamesThem) {
   ASSERT_TRUE(store->hold_layer("image:b", named("x")).ok());
   ASSERT_TRUE(store->put_chain({named("chain"), {named("y")}, true, {3, 0, 4000000000}}).ok());
   EXPECT_THAT(*store->unheld_layers(), ElementsAre(named("z")));
-  EXPECT_THAT(*store->unheld_chains(), ElementsAre(named("chain")));
+  EXPECT_THAT(*store->unheld_chains(), ElementsAre(AllOf(Field(&UnheldChain::id, named("chain")),
+                                                         Field(&UnheldChain::layers_held, false))));
+  ASSERT_TRUE(store->hold_layer("image:y", named("y")).ok());
+  EXPECT_TRUE(store->unheld_chains()->at(0).layers_held);
+  ASSERT_TRUE(store->release("image:y").ok());
   ASSERT_TRUE(store->hold_chain("image:b", named("chain")).ok());
   EXPECT_THAT(*store->unheld_chains(), IsEmpty());
   EXPECT_THAT(*store->chain_holders(named("chain")), ElementsAre("image:b"));
