@@ -11,7 +11,7 @@ The file has rows (equal flat objects) and plots, a list of objects:
                  x of bars, group and facet may be lists of columns: their values together
     where        {column: value or list of values}: only such rows
     floor        column: a mark in the bar, e.g. the computed best time (bars only)
-    logx, logy   true: logarithmic; of bars, the length is y
+    logx, logy   true: logarithmic; of bars, the length is y. What is not above zero is a gap then
     xlabel, ylabel
 Each bar and point is one row; rows without x are left out. A value that is null, or no number, is a gap and said to be one. The
 interpreter is Debian's, for which python3-matplotlib is.
@@ -85,6 +85,10 @@ def short(value):
 def logarithmic(axes, which):
     axes.set(**{f"{which}scale": "log"})
     axis = getattr(axes, f"{which}axis")
+    axes.autoscale_view()
+    low, high = axis.get_view_interval()
+    # Where little is shown there may be no power of ten in it; where much is, more labels would overlap.
+    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5) if high < low * 800 else (1,)))
     axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
@@ -131,7 +135,8 @@ def draw_lines(axes, plot, _, lines):
     handles = []
     for index, label, own, column in lines:
         points = sorted((row[plot["x"]], row[column]) for row in own
-                        if number(row.get(plot["x"])) is not None and number(row.get(column)) is not None)
+                        if number(row.get(plot["x"])) is not None and number(row.get(column)) is not None
+                        and not (plot.get("logy") and row[column] <= 0))
         handles += axes.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[index % 8],
                              marker=MARKERS[index % len(MARKERS)] if len(points) <= 40 else None, linestyle="--" if index >= 8 else "-",
                              label=label if points else f"{label} (no number)")
@@ -139,7 +144,7 @@ def draw_lines(axes, plot, _, lines):
         logarithmic(axes, "x")
     if plot.get("logy"):
         logarithmic(axes, "y")
-    else:
+    elif axes.dataLim.y0 >= 0:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(plot.get("xlabel") or plot["x"])
     axes.set_ylabel(plot.get("ylabel") or (plot["y"] if isinstance(plot["y"], str) else ""))
