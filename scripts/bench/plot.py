@@ -77,8 +77,6 @@ def series(plot, rows, everywhere):
 
 def short(value):
     """A number as people read it beside a bar."""
-    if value == 0 or 0.01 <= abs(value) < 10:
-        return f"{value:.3g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
