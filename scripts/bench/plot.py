@@ -9,7 +9,7 @@ The file has rows (equal flat objects) and plots, a list of objects:
     group        column: one bar or line for each of its values, instead of a list in y
     facet        column: a panel for each of its values
                  x of bars, group and facet may be lists of columns: their values together
-    where        {column: value or list of values}: only such rows
+    where        {column: value or list of values}: only such rows; without: none of them
     floor        column: a mark in the bar, e.g. the computed best time (bars only)
     logx, logy   true: logarithmic; of bars, the length is y. What is not above zero is a gap then
     xlabel, ylabel
@@ -156,8 +156,9 @@ def panel_inches(plot, rows, lines):
 
 
 def draw(plot, rows, path):
-    rows = [row for row in rows if all(row.get(column) in (value if isinstance(value, list) else [value])
-                                       for column, value in plot.get("where", {}).items())]
+    for part, wanted in (("where", True), ("without", False)):
+        for column, chosen in plot.get(part, {}).items():
+            rows = [row for row in rows if (row.get(column) in (chosen if isinstance(chosen, list) else [chosen])) == wanted]
     used = [column for part in ("x", "y", "group", "facet", "floor") for column in listed(plot.get(part))]
     missing = set(used) - {column for row in rows for column in row}
     if missing:
