@@ -132,7 +132,7 @@ def same_network(pid):
 
 class Monitor:
     def __init__(self, options):
-        self.options, self.rows, self.begin, self.first = options, [], time.monotonic(), {}
+        self.options, self.rows, self.begin, self.first, self.looked = options, [], time.monotonic(), {}, False
         self.cgroup = Cgroup(options.cgroup_root, options.cgroup, options.container)
         self.seen, self.ours, self.command = set(), {pid: f"{program_of(pid)} {pid}" for pid in options.pid}, set()
 
@@ -170,12 +170,13 @@ class Monitor:
                 del self.ours[pid]
                 continue
             self.add(seconds, self.ours[pid], sample)
+        self.looked = True
 
     def add(self, seconds, who, sample):
         if sample is None:
             return
-        # What the command uses is its own from the start; others had a life before.
-        first = self.first.setdefault(who, {} if who == "command" else sample)
+        # What is there at the first look had a life before.
+        first = self.first.setdefault(who, {} if who == "command" or self.looked else sample)
         counted = {name: sample[name] - first.get(name, 0) for name in COUNTERS if sample.get(name) is not None}
         row = {"seconds": seconds, "who": who, **{name: sample.get(name) for name in COLUMNS}, **counted}
         # A group's sum of disk counters falls when a member ends.

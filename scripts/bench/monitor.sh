@@ -8,7 +8,7 @@
 #     --out        folder of monitor.csv, monitor.json and the plots monitor-N.svg (./monitor)
 # dedupd's processes and the snapshotter are found by their executables, whenever they start. The exit status is the command's.
 # Lines of the CSV, one per look and subject: `machine`, `command` with its descendants, `container`, and each process by name and
-# pid. cpu_s and the bytes of disk and network count from the first look; network without loopback, and only of the machine and of a
-# container with a namespace of its own. In bytes: rss, pss, anon (AnonPages), cached: page cache, of a process the mapped files in
-# its rss; a container's rss is anon and cached.
+# pid. cpu_s and the bytes of disk and network count from the first look, of what starts later from its start; network without
+# loopback, and only of the machine and of a container with a namespace of its own. In bytes: rss, pss, anon (AnonPages), cached: page
+# cache, of a process the mapped files in its rss; a container's rss is anon and cached.
 exec "$(dirname "$0")/monitor.py" "$0" "$@"

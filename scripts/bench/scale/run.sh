@@ -175,7 +175,7 @@ done
 rows=$(rows)
 bench_result "$rows" '{"link": "loopback"}' '[
   {"title": "Time of an operation", "kind": "lines", "x": "n", "y": "p50", "group": ["operation", "door"], "facet": "what",
-   "where": {"operation": ["mount", "first_read", "umount", "pull", "pull_plain", "remove", "status", "images", "pool", "recover", "start", "all"]}, "logx": true, "logy": true,
+    "where": {"operation": ["mount", "first_read", "umount", "pull", "pull_plain", "remove", "status", "images", "pool", "recover", "start", "all", "remount"]}, "logx": true, "logy": true,
    "ylabel": "ms (median)"},
   {"title": "Memory", "kind": "lines", "x": "n", "y": "p50", "group": ["what", "door"], "where": {"operation": "memory"}, "logx": true,
    "logy": true, "ylabel": "MiB"}]'
