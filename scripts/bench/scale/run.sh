@@ -54,6 +54,7 @@ fresh_dedupd() {
   dedupd_wipe
   dedupd_start '.log.level = "info"'
   recover
+  sleep 1 # the tracer needs memory while it is loaded
   EMPTY_KIB=$(anonymous_kib)
 }
 
@@ -66,6 +67,7 @@ memory() { sample "$1" "$2" memory "$(LC_ALL=C awk -v kib=$(($(anonymous_kib) - 
 ask_all() {
   local i
   timed "$1" "$2" recover recover
+  sleep 1
   memory "$1" "$2"
   for ((i = 0; i < REPEATS; ++i)); do
     timed "$1" "$2" status dedupctl status
