@@ -15,15 +15,12 @@ peers_fetch() {
     say "fetching containerd, erofs-utils and soci-snapshotter of Debian unstable (kept for the next run)"
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/new.XXXXXX")
-    peers_unpack "$work" >"$work/log" 2>&1 || {
-      tail -n 5 "$work/log" >&2
-      PEERS_GAP="packages of Debian unstable could not be fetched"
-    }
     # Two runs may fetch at once: the first one's stay.
-    [ -n "$PEERS_GAP" ] || mv -T "$work/sid" "$cache/sid" 2>/dev/null || true
+    if peers_unpack "$work" >"$work/log" 2>&1; then mv -T "$work/sid" "$cache/sid" 2>/dev/null || true; else tail -n 5 "$work/log" >&2; fi
     rm -rf "$work"
   fi
-  [ -z "$PEERS_GAP" ] && PEERS=$cache/sid
+  if [ -e "$cache/sid/versions" ]; then PEERS=$cache/sid; else PEERS_GAP='packages of Debian unstable could not be fetched'; fi
+  [ -n "$PEERS" ]
 }
 
 # peers_unpack WORK: writes WORK/sid, with a file `versions`, by an apt that shares nothing but the mirror's address with the
@@ -52,7 +49,8 @@ END
   (
     export APT_CONFIG=$work/apt.conf
     cd "$work/debs"
-    apt-get -q update && apt-get -q -y --download-only --no-install-recommends install erofs-utils && apt-get -q download containerd soci-snapshotter
+    apt-get -q update && apt-get -q -y --download-only --no-install-recommends install erofs-utils &&
+      apt-get -q download containerd soci-snapshotter
   ) || return 1
   for deb in "$work"/debs/*.deb; do
     dpkg-deb -x "$deb" "$work/sid" && dpkg-deb -W --showformat='${Package} ${Version}\n' "$deb" >>"$work/versions" || return 1
@@ -103,8 +101,8 @@ END
         "$platform" $name "$([ $name = erofs ] && echo erofs || echo walking)"
     done
     for name in soci stargz; do
-      printf '[proxy_plugins.%s]\n  type = "snapshot"\n  address = "%s"\n  [proxy_plugins.%s.exports]\n    enable_remote_snapshot_annotations = "true"\n' \
-        $name "$LAB/$name.sock" $name
+      printf '[proxy_plugins.%s]\n  type = "snapshot"\n  address = "%s"\n' $name "$LAB/$name.sock"
+      printf '  [proxy_plugins.%s.exports]\n    enable_remote_snapshot_annotations = "true"\n' $name
     done
   } >"$LAB/containerd.toml"
   export CONTAINERD_ADDRESS=$LAB/containerd.sock CONTAINERD_NAMESPACE=lab

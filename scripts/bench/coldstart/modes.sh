@@ -37,6 +37,10 @@ mode_use() {
   fi
 }
 
+# A start is IMAGE, or OLD>IMAGE: on a node that has run OLD.
+image_of() { echo "${1#*>}"; }
+older_of() { [[ $1 != *">"* ]] || echo "${1%>*}"; }
+
 mode_ref() { echo "$ADDRESS/$1:$FORM"; }
 
 # mode_start IMAGE [JQ-EDIT]: a node that has nothing, with the programs of the mode running.
@@ -66,11 +70,12 @@ mode_config() {
 
 trace_directory() { echo ".prefetch.trace_dir = \"$LAB/traces/$1\""; }
 
-# recordings IMAGE...: records one start of each, and makes the wrong profile of it; $LAB/needed says how many compressed bytes
-# hold what was touched.
+# recordings IMAGE...: records one start of each, and makes the wrong profile of it.
 recordings() {
-  local image needed profile=$LAB/right.profile
+  local image profile
+  mkdir "$LAB/profiles"
   for image in "$@"; do
+    profile=$LAB/profiles/$image
     mode_use lazy "${DOORS%% *}" "${LINKS%% *}"
     mode_start "$image" "$(trace_directory "$image") | .prefetch.enabled = true | .trace.auto_starts = 1"
     pull "$image"
@@ -78,20 +83,26 @@ recordings() {
     run_end
     wait_until 60 recorded || die "the start of $image was not recorded: $(dedupctl trace list)"
     dedupctl profile export "$(mode_ref "$image")" --output "$profile" >/dev/null
-    dedupctl profile show "$profile" --json >"$LAB/profile.json"
-    needed=$(python3 "$REPO/scripts/bench/coldstart/needed_bytes.py" "${LAYOUTS[$image]}/estargz" "$LAB/profile.json")
-    jq -n --arg image "$image" --argjson needed "$needed" '{($image): $needed}' >>"$LAB/needed"
-    say "$image: $(dedupctl profile show "$profile" | sed -n 1p); $needed bytes, compressed, hold that"
+    dedupctl profile show "$profile" --json >"$profile.json"
+    say "$image: $(dedupctl profile show "$profile" | sed -n 1p)"
     [[ " $MODES " != *" wrong "* ]] || wrong_profile "$image"
     mode_stop
   done
+}
+
+# needed_bytes START: compressed bytes that hold what a recorded start touched, without those that the older image left on the node.
+needed_bytes() {
+  local image old
+  image=$(image_of "$1") old=$(older_of "$1")
+  python3 "$REPO/scripts/bench/coldstart/needed_bytes.py" "${LAYOUTS[$image]}/estargz" "$LAB/profiles/$image.json" \
+    ${old:+"${LAYOUTS[$old]}/estargz" "$LAB/profiles/$old.json"}
 }
 
 recorded() { [ "$(dedupctl trace list --json | jq '[.images[].starts] | add')" = 1 ]; }
 
 # wrong_profile IMAGE: files of the image that are not in its profile, as many as are.
 wrong_profile() {
-  jq -r '.entries[].path' "$LAB/profile.json" | sort -u >"$LAB/touched"
+  jq -r '.entries[].path' "$LAB/profiles/$1.json" | sort -u >"$LAB/touched"
   dedupctl mount "$(mode_ref "$1")" "$LAB/mnt" >/dev/null
   find "$LAB/mnt" -type f -size +0 -printf '/%P\n' | sort | comm -23 - "$LAB/touched" |
     shuf --random-source="$BUILD/daemon/dedupd" -n "$(wc -l <"$LAB/touched")" >"$LAB/untouched"

@@ -4,7 +4,10 @@
 #   overlayfs-2.1  Debian unstable's, which unpacks while it fetches
 #   erofs-2.1      the same, layers become EROFS images
 #   soci           soci-snapshotter: lazy, unmodified image and an index beside it; it speaks HTTPS only, see tls_start
-#   stargz         containerd-stargz-grpc, from PATH or --stargz: lazy, the same eStargz image as ours
+#   stargz         containerd-stargz-grpc, from PATH or --stargz: lazy, the same eStargz image as ours, not optimized for a start
+#   nydus          always a gap: neither its daemon nor what makes its images is in any Debian
+# soci's own client pulls: it tells the snapshotter the sizes of layers too small for an index. Without them the snapshotter asks for
+# such a layer as a manifest first, and nine times, because Debian's registry answers 500: nine seconds for each.
 
 # Of each link, for HTTPS.
 declare -A TLS_ADDRESS=()
@@ -30,7 +33,9 @@ peer_gap() {
         peers_fetch || echo "$PEERS_GAP"
       fi
       ;;
-    nydus) echo "its images are made by nydus-image and nydusify, which no Debian has; not tried" ;;
+    nydus)
+      if command -v nydusd >/dev/null; then echo "nothing here makes its images yet"; else echo "nydusd is not in PATH"; fi
+      ;;
     *) echo "there is no such mode" ;;
   esac
 }
@@ -114,7 +119,9 @@ soci_index() {
 }
 
 # tls_name: a name of this machine's loopback that is not localhost.
-tls_name() { awk '$1 ~ /^127\./ { for (i = 2; i <= NF; ++i) if ($i !~ /^localhost/) { print $i; found = 1; exit } } END { exit !found }' /etc/hosts; }
+tls_name() {
+  awk '$1 ~ /^127\./ { for (i = 2; i <= NF; ++i) if ($i !~ /^localhost/) { print $i; found = 1; exit } } END { exit !found }' /etc/hosts
+}
 
 # tls_start: a second registry on the same storage, and a link to it like each other one.
 tls_start() {
@@ -131,6 +138,7 @@ tls_start() {
     address=$name:${LINK_STARTED#*:}
     TLS_ADDRESS[$link]=$address
     mkdir -p "$LAB/hosts/$address"
-    printf 'server = "https://%s"\n[host."https://%s"]\n  ca = "%s"\n' "$address" "$address" "$LAB/tls.crt" >"$LAB/hosts/$address/hosts.toml"
+    printf 'server = "https://%s"\n[host."https://%s"]\n  ca = "%s"\n' "$address" "$address" "$LAB/tls.crt" \
+      >"$LAB/hosts/$address/hosts.toml"
   done
 }

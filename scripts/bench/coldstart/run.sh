@@ -3,10 +3,11 @@
 # and by others (peers). In each round every image and mode takes its turn, over the same links to the same registry.
 #   run.sh [--images "NAME..."] [--modes "NAME..."] [--link "RTT_MS:MBIT..."] [--runs N] [--doors "NAME..."] [--stargz PROGRAM]
 #          [--quick] [--force] [--out DIR] [--json FILE] [BUILD]
-#     --images  folders of scripts/images (nginx pyapp); ml is large and takes ten minutes when it is not in the cache yet
-#     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong). See
+#     --images  folders of scripts/images (nginx pyapp); ml is large and takes ten minutes when it is not in the cache yet.
+#               "OLD>NEW" is NEW on a node that has run OLD: "pyapp>pyapp-v2", "node>node-v2", "pair-v1>pair-v2"
+#     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong), see
 #               modes.sh and peers.sh beside this file. One that cannot run here is a row that says why
-#     --link    round trip time and bandwidth of the link to the registry, several (20:200 0:0; 5:1000 is the usual third); 0: none, no limit
+#     --link    links to the registry (20:200 0:0; 5:1000 is the usual third): round trip time in ms and Mbit/s; 0: none, no limit
 #     --runs    rounds (3)
 #     --doors   of ours (the first that works)
 #     --quick   two small images, one of which the tests build anyway; lazy, profile, two peers; one link, one round
@@ -55,14 +56,15 @@ versions() {
   jq -n --arg containerd "$(containerd --version | cut -d' ' -f3)" --arg runc "$(runc --version | sed -n 's/^runc version //p')" \
     --arg stargz "$("$STARGZ" -version 2>/dev/null || true)" --arg dedupd "$("$BUILD/daemon/dedupctl" --version)" \
     --arg peers "$([ -z "$PEERS" ] || grep -E '^(containerd|erofs-utils|soci-snapshotter) ' "$PEERS/versions")" \
-    '{dedupd: $dedupd, containerd: $containerd, runc: $runc, debian_unstable: ($peers | split("\n") | map(split(" ") | {(.[0]): .[1]}) | add),
-      stargz: (if $stargz == "" then null else $stargz end)}'
+    '{dedupd: $dedupd, containerd: $containerd, runc: $runc, stargz: (if $stargz == "" then null else $stargz end),
+      debian_unstable: ($peers | split("\n") | map(split(" ") | {(.[0]): .[1]}) | add)}'
 }
 
 require_root
 require_programs containerd ctr-remote docker-registry skopeo jq openssl python3
 [ -x "$BUILD/tests/bench/slow_link" ] || die "no $BUILD/tests/bench/slow_link: build the target slow_link"
-read -ra images <<<"$IMAGES"
+read -ra starts <<<"$IMAGES"
+mapfile -t images < <(printf '%s\n' "${starts[@]}" | tr '>' '\n' | awk '!seen[$0]++')
 # Not in a lab of ours: it opens its own.
 mapfile -t layouts < <("$REPO/scripts/demo-image.sh" "${images[@]}")
 [ ${#layouts[@]} = ${#images[@]} ] || exit 1
@@ -84,14 +86,16 @@ if [[ " $MODES " == *" soci "* ]]; then
   soci_index "${images[@]}"
 fi
 recordings "${images[@]}"
-needed=$(jq -s add "$LAB/needed")
+needed=$(for start in "${starts[@]}"; do
+  jq -n --arg start "$start" --argjson bytes "$(needed_bytes "$start")" '{($start): $bytes}'
+done | jq -s add)
 for link in $LINKS; do
   for ((round = 1; round <= RUNS; ++round)); do
-    for image in "${images[@]}"; do
+    for start in "${starts[@]}"; do
       for mode in $MODES; do
         for door in $(mode_doors "$mode"); do
           mode_use "$mode" "$door" "$link"
-          cold_start "$image" "$link"
+          cold_start "$start" "$link"
         done
       done
     done
@@ -99,7 +103,8 @@ for link in $LINKS; do
 done
 : >"$LAB/watched.json"
 for link in $LINKS; do
-  for image in "${images[@]}"; do
+  for image in "${starts[@]}"; do
+    [ -z "$(older_of "$image")" ] || continue
     for mode in $MODES; do
       [[ $mode == @(lazy|profile|wrong) ]] || continue
       for door in $DOORS; do

@@ -24,7 +24,9 @@ forget() {
   local digest
   sync -f "$LAB"
   echo 3 >/proc/sys/vm/drop_caches
-  while read -r digest; do cat "$LAB/registry/docker/registry/v2/blobs/sha256/${digest:7:2}/${digest:7}/data"; done <"$LAB/served/$1" >/dev/null
+  while read -r digest; do
+    cat "$LAB/registry/docker/registry/v2/blobs/sha256/${digest:7:2}/${digest:7}/data"
+  done <"$LAB/served/$1" >/dev/null
   cat "${PROGRAMS[@]}" >/dev/null
 }
 
@@ -52,7 +54,9 @@ check_pull() {
   fi
 }
 
-pull() { "${PULL[@]}" "$(mode_ref "$1")" >>"$LAB/log/pull.log" 2>&1 </dev/null || die "pull of $1 failed: $(tail -n 3 "$LAB/log/pull.log")"; }
+pull() {
+  "${PULL[@]}" "$(mode_ref "$1")" >>"$LAB/log/pull.log" 2>&1 </dev/null || die "pull of $1 failed: $(tail -n 3 "$LAB/log/pull.log")"
+}
 
 # run_until_ready IMAGE NAME: runs the image's own command until its first line of output, which must be `ready`. runc knows
 # containers by id alone: another lab may have one of that name.
@@ -88,13 +92,20 @@ cpu_used() {
   } | sed 's/.*) //' | awk -v hz="$(getconf CLK_TCK)" '{ sum += ($2 == "-" ? 0 : $12 + $13) + $14 + $15 } END { printf "%.2f", sum / hz }'
 }
 
-# cold_start IMAGE LINK: one sample of the mode in use.
+# cold_start START LINK: one sample of the mode in use.
 cold_start() {
-  local image=$1 t0 t1 mark pull_s run_s warm_s cpu_before cpu_after bytes requests peak
+  local image old pids t0 t1 mark pull_s run_s warm_s cpu_before cpu_after bytes requests peak
+  image=$(image_of "$1") old=$(older_of "$1")
   wait_until 5 links_idle || die "somebody still uses a link"
   forget "$image"
   mode_start "$image"
   check_cold
+  if [ -n "$old" ]; then
+    pull "$old"
+    run_until_ready "$old" old
+    run_end
+    forget "$image"
+  fi
   mark=$(registry_mark "$LOG")
   mapfile -t pids < <(daemon_pids)
   lab_spawn memory python3 "$REPO/scripts/bench/coldstart/peak_memory.py" "${pids[@]}"
@@ -120,11 +131,11 @@ cold_start() {
   warm_s=$(seconds_since "$t1")
   run_end
   mode_stop
-  jq -nc --arg link "$2" --arg image "$image" --arg mode "$MODE" --arg door "$DOOR" --arg began "$t0" \
+  jq -nc --arg link "$2" --arg image "$1" --arg mode "$MODE" --arg door "$DOOR" --arg began "$t0" \
     --argjson n "[$pull_s, $run_s, $warm_s, $bytes, $requests, $cpu_before, $cpu_after, $peak]" \
     '{link: $link, image: $image, mode: $mode, door: $door, began: ($began | tonumber), pull_s: $n[0], run_s: $n[1],
       total_s: ($n[0] + $n[1]), warm_s: $n[2], bytes: $n[3], requests: $n[4], cpu_s: ($n[6] - $n[5]), peak_bytes: $n[7]}' >>"$LAB/samples"
-  say "$2, round $round: $image, $MODE $DOOR: pull $pull_s s, run $run_s s, again $warm_s s; $bytes bytes, $requests requests"
+  say "$2, round $round: $1, $MODE $DOOR: pull $pull_s s, run $run_s s, again $warm_s s; $bytes bytes, $requests requests"
 }
 
 # watch IMAGE LINK: one more cold start of the mode in use, recorded and not timed.
