@@ -97,6 +97,8 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task) {
 static __always_inline __u64 recorded_cgroup(__u32 scope) {
   struct cgroup *group = cgroup_of(bpf_get_current_task_btf());
   const __u64 own = group->kn->id;
+  // 6.1 refuses the loop as the compiler turns it: with an edge back that is no jump.
+#pragma clang loop unroll(full)
   for (int level = 0; level < MAX_LEVELS; ++level) {
     const __u64 id = group->kn->id;
     const __u8 *what = bpf_map_lookup_elem(&cgroups, &id);
@@ -195,10 +197,30 @@ struct folio___6_2 {
   unsigned char _folio_order;
 } __attribute__((preserve_access_index));
 
-static __always_inline __u64 pages_of(struct folio *folio) {
+// The flags are a number, and since 6.18 a struct that holds it. The vmlinux.h at hand knows one of
+// the two, whatever kernel this is going to run on.
+struct folio___number {
+  unsigned long flags;
+} __attribute__((preserve_access_index));
+struct folio___6_18 {
+  struct {
+    unsigned long f;
+  } flags;
+} __attribute__((preserve_access_index));
+
+static __always_inline unsigned long flags_of(struct folio *folio) {
+  struct folio___number *number = (void *)folio;
+  struct folio___6_18 *now = (void *)folio;
   unsigned long flags = 0;
-  bpf_core_read(&flags, sizeof(flags), &folio->flags);  // a struct of one word since 6.18
-  if (!(flags & (1UL << bpf_core_enum_value(enum pageflags, PG_head)))) return 1;
+  if (bpf_core_field_exists(number->flags))
+    bpf_core_read(&flags, sizeof(flags), &number->flags);
+  else
+    bpf_core_read(&flags, sizeof(flags), &now->flags);
+  return flags;
+}
+
+static __always_inline __u64 pages_of(struct folio *folio) {
+  if (!(flags_of(folio) & (1UL << bpf_core_enum_value(enum pageflags, PG_head)))) return 1;
   struct folio___6_2 *old = (void *)folio;
   if (bpf_core_field_exists(old->_folio_order))
     return 1ULL << (BPF_CORE_READ(old, _folio_order) & 31);

@@ -76,7 +76,8 @@ Result<void> Chains::recover(bool fresh) {
     const std::string target = mountpoint(record.id);
     bool mounted = points.contains(target);
     if (fresh && mounted) {
-      forget_old_mount(target);
+      TRY(holders, x_store.chain_holders(record.id));
+      forget_old_mount(target, !holders.empty());
       mounted = false;
     }
     const bool alive = mounted || metadata_image_in_use(image_path(record.id));
@@ -101,8 +102,9 @@ Result<void> Chains::recover(bool fresh) {
 }
 
 // Containers that still use it keep the superblock.
-void Chains::forget_old_mount(const std::string& target) {
+void Chains::forget_old_mount(const std::string& target, bool held) {
   const auto outcome = unmount_lazily(target);
+  if (!held && outcome.ok()) return;
   x_log.warn("a mount outlived everybody who served it; its containers must be restarted",
              {{"mountpoint", target}, {"unmounted", outcome.ok()}});
 }

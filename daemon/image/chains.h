@@ -104,7 +104,7 @@ class Chains {
   Task<void> unmount_chain(Digest chain);
   Result<void> not_lost(SegmentId segment) const;
   Result<void> attach(SegmentId segment);
-  void forget_old_mount(const std::string& target);
+  void forget_old_mount(const std::string& target, bool held);
   bool complete(const ChainRecord& record) const;
   void arm_guard(const ChainRecord& record);
   void detach_unused(const std::vector<uint32_t>& segments);

@@ -88,6 +88,9 @@ Result<void> LayerWriter::fill_missing(Slot slot, std::span<const std::byte> byt
 
 Result<LayerPlan> LayerWriter::finish(LayerRecord record) {
   TRY(index, x_builder.finish());
+  // Here, because the commit keeps the catalogue locked until all is on the disk, and other passes
+  // ask it for every extent: it finds little left to wait for.
+  TRY(sync_file(x_file.get(), x_path));
   x_finished = true;
   LayerPlan plan;
   plan.record = std::move(record);

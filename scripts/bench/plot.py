@@ -9,9 +9,9 @@ The file has rows (equal flat objects) and plots, a list of objects:
     group        column: one bar or line for each of its values, instead of a list in y
     facet        column: a panel for each of its values
                  x of bars, group and facet may be lists of columns: their values together
-    where        {column: value or list of values}: only such rows
+    where        {column: value or list of values}: only such rows; without: none of them
     floor        column: a mark in the bar, e.g. the computed best time (bars only)
-    logx, logy   true: logarithmic; of bars, the length is y
+    logx, logy   true: logarithmic; of bars, the length is y. What is not above zero is a gap then
     xlabel, ylabel
 Each bar and point is one row; rows without x are left out. A value that is null, or no number, is a gap and said to be one. The
 interpreter is Debian's, for which python3-matplotlib is.
@@ -77,14 +77,16 @@ def series(plot, rows, everywhere):
 
 def short(value):
     """A number as people read it beside a bar."""
-    if value == 0 or 0.01 <= abs(value) < 10:
-        return f"{value:.3g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def logarithmic(axes, which):
     axes.set(**{f"{which}scale": "log"})
     axis = getattr(axes, f"{which}axis")
+    axes.autoscale_view()
+    low, high = axis.get_view_interval()
+    # Where little is shown there may be no power of ten in it; where much is, more labels would overlap.
+    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5) if high < low * 800 else (1,)))
     axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
@@ -131,7 +133,8 @@ def draw_lines(axes, plot, _, lines):
     handles = []
     for index, label, own, column in lines:
         points = sorted((row[plot["x"]], row[column]) for row in own
-                        if number(row.get(plot["x"])) is not None and number(row.get(column)) is not None)
+                        if number(row.get(plot["x"])) is not None and number(row.get(column)) is not None
+                        and not (plot.get("logy") and row[column] <= 0))
         handles += axes.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[index % 8],
                              marker=MARKERS[index % len(MARKERS)] if len(points) <= 40 else None, linestyle="--" if index >= 8 else "-",
                              label=label if points else f"{label} (no number)")
@@ -139,7 +142,7 @@ def draw_lines(axes, plot, _, lines):
         logarithmic(axes, "x")
     if plot.get("logy"):
         logarithmic(axes, "y")
-    else:
+    elif axes.dataLim.y0 >= 0:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(plot.get("xlabel") or plot["x"])
     axes.set_ylabel(plot.get("ylabel") or (plot["y"] if isinstance(plot["y"], str) else ""))
@@ -153,8 +156,9 @@ def panel_inches(plot, rows, lines):
 
 
 def draw(plot, rows, path):
-    rows = [row for row in rows if all(row.get(column) in (value if isinstance(value, list) else [value])
-                                       for column, value in plot.get("where", {}).items())]
+    for part, wanted in (("where", True), ("without", False)):
+        for column, chosen in plot.get(part, {}).items():
+            rows = [row for row in rows if (row.get(column) in (chosen if isinstance(chosen, list) else [chosen])) == wanted]
     used = [column for part in ("x", "y", "group", "facet", "floor") for column in listed(plot.get(part))]
     missing = set(used) - {column for row in rows for column in row}
     if missing:

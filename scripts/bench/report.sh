@@ -29,8 +29,13 @@ names() {
   done
 }
 
+without_result() {
+  local name
+  for name in $("$REPO/scripts/bench/run.sh" --list); do [ -e "$DIR/$name.json" ] || echo "$name"; done
+}
+
 # about NAME: the head comment without usage and options.
-about() { "$REPO/scripts/bench/$1/run.sh" --help | sed -n '/^[^ ]/p'; }
+about() { "$REPO/scripts/bench/$1/run.sh" --help | awk '/^  run\.sh/ { usage = 1 } /^[^ ]/ { usage = 0 } !usage'; }
 
 # machine FILE...: of $DIR: one line for each set of machine and versions there is.
 machine() {
@@ -43,12 +48,13 @@ machine() {
 # setting FILE: when, how quiet, and what the benchmark itself says of link, versions and gaps.
 setting() {
   jq -r 'def text: if type == "string" then . else tojson end;
-    "Measured \(.machine.time)" + (if .machine.idle_percent then " on a machine \(.machine.idle_percent) % idle" else "" end)
+    "- Measured \(.machine.time)" + (if .machine.idle_percent then " on a machine \(.machine.idle_percent) % idle" else "" end)
     + (if .machine.forced then ", **too busy for good numbers**" else "" end)
     + (if .quick then ", **a quick run, whose numbers say little**" else "" end) + ".",
     (to_entries[] | select(.key | IN("benchmark", "quick", "machine", "plots", "rows", "samples") | not)
-      | select(.value | tojson | length < 500)
-      | "\(.key): \(.value | if type == "object" then to_entries | map("\(.key) \(.value | text)") | join(", ") else text end).")' "$1"
+      | .value |= if type == "object" then with_entries(select(.value != null)) else . end
+      | select(.value | IN(null, "", [], {}) | not) | select(.value | tojson | length < 500)
+      | "- \(.key): \(.value | if type == "object" then to_entries | map("\(.key) \(.value | text)") | join(", ") else text end).")' "$1"
 }
 
 # table FILE: the rows; many of them are folded away.
@@ -105,6 +111,7 @@ and rate of a link are made by a proxy of ours in front of the registry (`tests/
 
 END
   (machine "${found[@]/%/.json}")
+  without_result | sed 's/^/- no result: /'
   for name in "${found[@]}"; do section "$name"; done
 } >"$page"
 chmod 644 "$page"

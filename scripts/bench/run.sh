@@ -49,7 +49,7 @@ mkdir -p "$out" || exit 1
 # run_one NAME: its messages go to its log, and to a terminal; its table to both.
 run_one() {
   local script=$REPO/scripts/bench/$1/run.sh log=$out/$1.log arguments=("${options[@]}" --out "$out" "${build[@]}")
-  [ -z "$runs" ] || ! "$script" --help | grep -q -e --runs || arguments+=(--runs "$runs")
+  [ -z "$runs" ] || ! "$script" --help | grep -e --runs >/dev/null || arguments+=(--runs "$runs")
   if [ -t 2 ]; then
     "$script" "${arguments[@]}" 2> >(tee "$log" >&2) | tee "$out/$1.txt"
   else

@@ -11,6 +11,9 @@
 #include <fstream>
 
 #include "doors/erofs_mount.h"
+#include "doors/erofs_support.h"
+#include "doors/loop_device.h"
+#include "pool/files.h"
 
 namespace dedup::test {
 namespace {
@@ -47,6 +50,31 @@ bool TestCgroup::run(const std::function<bool()>& work) const {
   return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+namespace {
+
+// The mount keeps the loop devices, where the kernel needs some.
+Result<void> mount_files(const TempDir& dir, std::string image, std::vector<std::string> devices,
+                         const std::string& mountpoint) {
+  const std::string empty = dir.path() + "/empty";
+  TRY(made, open_file(empty, O_RDWR | O_CREAT));
+  TRY(backing, erofs_backing(empty));
+  std::vector<LoopDevice> loops;
+  const auto through_loop = [&loops](std::string& path) -> Result<void> {
+    TRY(file, open_file(path, O_RDONLY));
+    TRY(loop, LoopDevice::over(file.get(), LoopReads::kCached));
+    path = loop.path();
+    loops.push_back(std::move(loop));
+    return {};
+  };
+  if (backing == ErofsBacking::kBlockDevice) {
+    TRY(through_loop(image));
+    for (std::string& device : devices) TRY(through_loop(device));
+  }
+  return mount_erofs(image, devices, mountpoint, false);
+}
+
+}  // namespace
+
 RecordedImage::RecordedImage(const std::map<std::string, uint64_t>& files) {
   TreeMaker layers[2];
   size_t number = 0;
@@ -68,7 +96,7 @@ RecordedImage::RecordedImage(const std::map<std::string, uint64_t>& files) {
   mkdir(x_mountpoint.c_str(), 0755);
   std::vector<std::string> devices;
   for (const uint32_t segment : image->image.devices) devices.push_back(x_segments.path(segment));
-  const auto mounted = mount_erofs(image->path, devices, x_mountpoint, false);
+  const auto mounted = mount_files(x_dir, image->path, devices, x_mountpoint);
   if (!mounted.ok()) x_missing = mounted.error().to_string();
 }
 

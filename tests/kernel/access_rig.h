@@ -1,4 +1,4 @@
-// What tests of the recorder need: an image of two layers on a file-backed EROFS mount, cgroups of
+// What tests of the recorder need: an image of two layers on an EROFS mount, cgroups of
 // their own, and readers that live in them. The test is not in those cgroups.
 #pragma once
 

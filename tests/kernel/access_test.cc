@@ -33,7 +33,7 @@ class Access : public testing::TestWithParam<CgroupHierarchy> {
     if (!x_image.missing().empty()) GTEST_SKIP() << x_image.missing();
     if (!x_first.valid() || !x_second.valid())
       GTEST_SKIP() << "no writable cgroup hierarchy of this kind";
-    open({.hierarchy = GetParam()});
+    open(x_options);
   }
 
   void open(RecorderOptions options) {
@@ -64,6 +64,7 @@ class Access : public testing::TestWithParam<CgroupHierarchy> {
     return *counts;
   }
 
+  RecorderOptions x_options;  // of the recorder that every test begins with
   RecordedImage x_image{{{"a", 8 * kMiB}, {"b", 8 * kMiB}, {"c", 8 * kMiB}, {"small", 5000}}};
   TestCgroup x_first{GetParam(), "first"};
   TestCgroup x_second{GetParam(), "second"};
@@ -318,9 +319,12 @@ TEST_P(Access, RecordingBecomesAProfile) {
 }
 
 // What is left on kernels without the tracepoints of touches.
-TEST_P(Access, OldKernelsSeeMissesAndSaySo) {
-  x_recorder.reset();
-  open({.misses_only = true});
+class AccessOfOldKernels : public Access {
+ protected:
+  AccessOfOldKernels() { x_options.misses_only = true; }
+};
+
+TEST_P(AccessOfOldKernels, SeesMissesAndSaysSo) {
   EXPECT_EQ(x_recorder->sight(), Sight::kMisses);
   EXPECT_THAT(x_recorder->missing_tracepoints(), SizeIs(3));
   record(x_image);
@@ -349,6 +353,8 @@ std::string hierarchy_name(const testing::TestParamInfo<CgroupHierarchy>& info) 
   return info.param == CgroupHierarchy::kV2 ? "V2" : "V1Memory";
 }
 INSTANTIATE_TEST_SUITE_P(Hierarchies, Access, testing::ValuesIn(kHierarchies), hierarchy_name);
+INSTANTIATE_TEST_SUITE_P(Hierarchies, AccessOfOldKernels, testing::ValuesIn(kHierarchies),
+                         hierarchy_name);
 
 }  // namespace
 }  // namespace dedup::test

@@ -15,6 +15,7 @@ on() {
   wait_until 10 umount "$disk.mnt" && rm "$disk" && rmdir "$disk.mnt" && return "$status"
 }
 
+step "access recorder" "$TESTS/kernel_access_test" --gtest_brief=1 --gtest_filter="*OldKernels*"
 step "cachefiles door" "$TESTS/kernel_cachefiles_door_test" --gtest_brief=1
 step "conformance" "$TESTS/kernel_door_conformance_test" --gtest_brief=1 --gtest_filter='*cachefiles*'
 for file_system in xfs btrfs; do

@@ -8,8 +8,8 @@
 #     BUILD     build folder (build/release)
 # pull_s: until the pull returns; synced_s: until sync(1) has as well, because ours writes its data to the disk and the others leave it
 # in memory. cpu_s: of containerd, its children that ended, the client, and for ours dedupd and dedup-snapshotter; cpu_s_per_gb of
-# uncompressed layers. peak_mib: the sum of the peaks of these processes, children that ended left out. faster: than overlayfs of this
-# Debian's containerd.
+# uncompressed layers. peak_mib: the sum of the peaks of these processes, children that ended left out, pages they share counted for
+# each; dedupd_mib: of dedupd's worker alone. faster: than overlayfs of this Debian's containerd.
 # of_ceiling: pull_s as part of what this machine could do at best: to inflate, to hash the blob once and the content twice (diffID,
 # chunks), and to write, as verify_rate does it in the same run, spread over all CPUs without a gap; or the disk alone, when that is
 # slower.
