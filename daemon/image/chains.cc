@@ -128,15 +128,21 @@ Task<void> Chains::remount_held() {
   if (!restored.ok()) {
     x_log.error("a segment stays closed against readers", {{"error", restored.error()}});
   }
-  auto records = co_await x_workers.run(Priority::kOnDemand, [this] { return x_store.chains(); });
+  auto records =
+      co_await x_workers.run(Priority::kOnDemand, [this]() -> Result<std::vector<ChainRecord>> {
+        TRY(all, x_store.chains());
+        std::vector<ChainRecord> held;
+        for (ChainRecord& record : all) {
+          TRY(holders, x_store.chain_holders(record.id));
+          if (!holders.empty()) held.push_back(std::move(record));
+        }
+        return held;
+      });
   if (!records.ok()) {
     x_log.error("chains cannot be listed", {{"error", records.error()}});
     co_return;
   }
   for (const ChainRecord& record : *records) {
-    auto holders = co_await x_workers.run(
-        Priority::kOnDemand, [this, id = record.id] { return x_store.chain_holders(id); });
-    if (!holders.ok() || holders->empty()) continue;
     auto outcome = co_await mount(record.layers, record.keep_whiteouts);
     if (!outcome.ok())
       x_log.error("a held chain cannot be mounted",

@@ -264,13 +264,14 @@ class PoolImpl final : public Pool {
   const PoolOptions& options() const override { return x_options; }
 
   Task<Result<void>> restore_sizes() override {
-    for (const auto& one : segments()) {
-      const Segment::Dirty dirty = one->take_dirty();
-      CO_TRY(co_await x_workers.run(Priority::kOnDemand, [&] {
-        return Segment::restore_size(dirty, one->header().data_bytes);
-      }));
-    }
-    co_return Result<void>();
+    const auto all = segments();
+    std::vector<Segment::Dirty> dirty;
+    for (const auto& one : all) dirty.push_back(one->take_dirty());
+    co_return co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<void> {
+      for (size_t i = 0; i < all.size(); ++i)
+        TRY(Segment::restore_size(dirty[i], all[i]->header().data_bytes));
+      return {};
+    });
   }
 
   Task<Result<void>> flush() override {
