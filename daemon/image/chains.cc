@@ -379,18 +379,25 @@ Task<void> Chains::collect() {
     x_log.error("chains cannot be listed", {{"error", unheld.error()}});
     co_return;
   }
+  std::multimap<std::chrono::steady_clock::time_point, Digest> idle;
   for (const UnheldChain& one : *unheld) {
-    const Digest chain = one.id;
-    if (x_pending.contains(chain) || stays_idle(one)) continue;
-    if (x_live.contains(chain)) co_await unmount_chain(chain);
-    if (x_live.contains(chain))
-      continue;  // a container still reads it; its layers stay until it is gone
-    auto outcome = co_await x_workers.run(Priority::kBackground,
-                                          [this, chain] { return x_store.remove_chain(chain); });
-    if (!outcome.ok())
-      x_log.error("chain cannot be forgotten",
-                  {{"chain", chain.hex()}, {"error", outcome.error()}});
+    if (x_pending.contains(one.id)) continue;
+    if (stays_idle(one))
+      idle.emplace(x_live[one.id].idle_since, one.id);
+    else
+      co_await end_chain(one.id);
   }
+  for (; idle.size() > x_options.max_idle; idle.erase(idle.begin()))
+    co_await end_chain(idle.begin()->second);
+}
+
+Task<void> Chains::end_chain(Digest chain) {
+  if (x_live.contains(chain)) co_await unmount_chain(chain);
+  if (x_live.contains(chain)) co_return;  // a container still reads it; its layers stay till then
+  auto outcome = co_await x_workers.run(Priority::kBackground,
+                                        [this, chain] { return x_store.remove_chain(chain); });
+  if (!outcome.ok())
+    x_log.error("chain cannot be forgotten", {{"chain", chain.hex()}, {"error", outcome.error()}});
 }
 
 bool Chains::stays_idle(const UnheldChain& chain) {

@@ -26,6 +26,7 @@ struct ChainOptions {
   std::string directory;  // metadata/ID.erofs and mounts/ID lie below
   bool directio = false;
   std::chrono::milliseconds keep_idle{0};  // chains nobody holds stay mounted for so long
+  size_t max_idle = 64;                    // and no more of them: a stop unmounts each
   // Told, where not empty, of mounts as they come and as their superblocks go; and of the first
   // holder that uses a mount, and of the last that has left it.
   std::function<void(const ChainRecord& chain, const std::string& mountpoint)> on_mounted;
@@ -102,6 +103,7 @@ class Chains {
   Task<Result<void>> mount_image(const ChainRecord& record);
   Task<Result<void>> probe(Digest chain);
   Task<void> unmount_chain(Digest chain);
+  Task<void> end_chain(Digest chain);
   Result<void> not_lost(SegmentId segment) const;
   Result<void> attach(SegmentId segment);
   void forget_old_mount(const std::string& target, bool held);

@@ -142,6 +142,32 @@ TEST(Chains, AnImageStaysMountedForAWhileAfterItsLastUser) {
   EXPECT_EQ(collect(), 0u);
 }
 
+TEST(Chains, OfTooManyUnusedMountsTheOldestEnd) {
+  PoolRig rig;
+  rig.open();
+  const auto store = std::move(*ImageStore::open(rig.pool->catalog().database()));
+  FakeDoor door;
+  door.go_on.release(3);
+  ChainOptions options = kept_idle_for(rig, std::chrono::hours(1));
+  options.max_idle = 2;
+  Chains chains(rig.loop.ring(), rig.workers, rig.log, *rig.pool, *store, door, nullptr, options);
+  rig.loop.call([&] { ASSERT_TRUE(chains.recover(true).ok()); });
+  std::vector<Digest> mounted;
+  for (unsigned i = 0; i < 3; ++i) {
+    auto layer = LazyLayer::make({{"file", noise(i, 5000)}});
+    ASSERT_TRUE(rig.add(layer).ok());
+    ASSERT_TRUE(store->hold_layer("image", layer.blob).ok());
+    ASSERT_TRUE(rig.loop.run(chains.mount({layer.blob}, false)).ok());
+    rig.loop.run(chains.collect());
+    mounted.push_back(Chains::id_of({layer.blob}, false));
+  }
+  std::set<Digest> left;
+  rig.loop.call([&] {
+    for (const ChainStatus& chain : chains.status()) left.insert(chain.record.id);
+  });
+  EXPECT_EQ(left, (std::set<Digest>{mounted[1], mounted[2]}));
+}
+
 TEST(Chains, AMountThatNobodyUsesEnds) {
   PoolRig rig;
   rig.open();
