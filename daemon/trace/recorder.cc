@@ -93,8 +93,8 @@ Result<void> Recorder::load(const RecorderOptions& options) {
     return make_error(Errc::kUnsupported, "no tracepoint " + std::string(kMissTracepoint));
   if (const int status = access__load(x_skeleton); status != 0)
     return recorder_error(-status, "load the access tracer");
-  if (const int status = access__attach(x_skeleton); status != 0)
-    return recorder_error(-status, "attach the access tracer");
+  TRY(attach());  // to see that it can be
+  rest();
   const auto note = [](void* first_reads, void* data, size_t size) {
     access_reader reader{};
     if (size < sizeof(reader)) return 0;
@@ -108,6 +108,22 @@ Result<void> Recorder::load(const RecorderOptions& options) {
       ring_buffer__new(bpf_map__fd(x_skeleton->maps.readers), note, &x_first_reads, nullptr);
   if (x_readers == nullptr) return recorder_error(errno, "listen to the access tracer");
   return {};
+}
+
+Result<void> Recorder::attach() {
+  const std::lock_guard lock(x_mutex);
+  if (x_attached) return {};
+  if (const int status = access__attach(x_skeleton); status != 0)
+    return recorder_error(-status, "attach the access tracer");
+  x_attached = true;
+  return {};
+}
+
+void Recorder::rest() {
+  const std::lock_guard lock(x_mutex);
+  if (!x_devices.empty() || !x_attached) return;
+  access__detach(x_skeleton);
+  x_attached = false;
 }
 
 std::vector<FirstRead> Recorder::take_first_reads() {
@@ -128,12 +144,19 @@ Result<uint32_t> Recorder::record_mount(const std::string& mountpoint, CgroupSco
     return make_error(Errc::kInvalid, mountpoint + " is not an EROFS mount");
   const uint32_t device = (major(status.st_dev) << 20) | minor(status.st_dev);
   const uint32_t value = scope == CgroupScope::kEvery ? ACCESS_EVERY_CGROUP : ACCESS_NAMED_CGROUPS;
-  if (bpf_map_update_elem(bpf_map__fd(x_skeleton->maps.mounts), &device, &value, BPF_ANY) != 0)
-    return recorder_error(errno, "record " + mountpoint);
+  {
+    const std::lock_guard lock(x_mutex);
+    if (bpf_map_update_elem(bpf_map__fd(x_skeleton->maps.mounts), &device, &value, BPF_ANY) != 0)
+      return recorder_error(errno, "record " + mountpoint);
+    x_devices.insert(device);
+  }
+  TRY(attach());
   return device;
 }
 
 void Recorder::forget_mount(uint32_t device) {
+  const std::lock_guard lock(x_mutex);
+  x_devices.erase(device);
   bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.mounts), &device);
 }
 

@@ -116,8 +116,18 @@ void Recordings::mounted(std::vector<Digest> layers, Whiteouts whiteouts, std::s
 void Recordings::unmounted(const std::vector<Digest>& layers, Whiteouts whiteouts) {
   const auto found = x_mounts.find({image_key(layers), whiteouts});
   if (found == x_mounts.end()) return;
-  if (found->second.device != 0) x_recorder->forget_mount(found->second.device);
+  if (found->second.device != 0) forget(found->second.device);
   x_mounts.erase(found);
+}
+
+void Recordings::forget(uint32_t device) {
+  x_recorder->forget_mount(device);
+  x_tasks.spawn(rest());
+}
+
+Task<void> Recordings::rest() {
+  const auto gate = co_await x_gate.acquire(1, Priority::kBackground, x_stop.token());
+  if (gate.held()) co_await x_workers.run(Priority::kBackground, [this] { x_recorder->rest(); });
 }
 
 size_t Recordings::running(const Digest& key) const {
@@ -152,7 +162,7 @@ Task<void> Recordings::consider(MountKey key) {
       std::ranges::any_of(x_runs, [](const RunPtr& run) { return run->mount.device == 0; });
   if (!every && !named) {
     if (mount.device == 0 || running(key.first) > 0) co_return;
-    x_recorder->forget_mount(std::exchange(mount.device, 0));
+    forget(std::exchange(mount.device, 0));
     co_return;
   }
   // Never on the thread that answers the mount's readers.
@@ -166,7 +176,7 @@ Task<void> Recordings::consider(MountKey key) {
   else if (still != x_mounts.end() && still->second.mountpoint == mountpoint)
     still->second.device = *device;
   else
-    x_recorder->forget_mount(*device);
+    forget(*device);
 }
 
 Task<void> Recordings::take_first_reads() {

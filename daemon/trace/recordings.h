@@ -88,6 +88,8 @@ class Recordings {
   using MountKey = std::pair<Digest, Whiteouts>;
 
   Task<void> consider(MountKey key);
+  void forget(uint32_t device);
+  Task<void> rest();
   Task<void> take_first_reads();
   Task<void> consider_all();
   void begin(RunPtr run);

@@ -1,6 +1,6 @@
-// The recorder against the real kernel: real reads of a real file-backed EROFS mount by processes
-// in real cgroups. Skipped, with the reason, where this kernel has no EROFS mounts from files, no
-// BTF or no cgroup hierarchy.
+// The recorder against the real kernel: real reads of a real EROFS mount by processes in real
+// cgroups. Skipped, with the reason, where this kernel has no EROFS, no BTF or no cgroup hierarchy.
+#include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,6 +9,7 @@
 #include <ctime>
 #include <set>
 
+#include "base/unique_fd.h"
 #include "kernel/access_rig.h"
 #include "trace/image_files.h"
 #include "trace/profile_file.h"
@@ -25,6 +26,25 @@ constexpr CgroupHierarchy kHierarchies[] = {CgroupHierarchy::kV1Memory, CgroupHi
 
 constexpr ByteRange page(uint64_t number) {
   return {number * kPageBytes, kPageBytes};
+}
+
+// How many of the kernel's BPF links lead to the recorder's programs.
+size_t links_of(const Recorder& recorder) {
+  std::set<uint32_t> programs;
+  for (const int fd : recorder.program_fds()) {
+    bpf_prog_info info{};
+    uint32_t bytes = sizeof(info);
+    if (bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0) programs.insert(info.id);
+  }
+  size_t links = 0;
+  for (uint32_t id = 0; bpf_link_get_next_id(id, &id) == 0;) {
+    const UniqueFd fd(bpf_link_get_fd_by_id(id));
+    bpf_link_info info{};
+    uint32_t bytes = sizeof(info);
+    if (fd.valid() && bpf_obj_get_info_by_fd(fd.get(), &info, &bytes) == 0)
+      links += programs.count(info.prog_id);
+  }
+  return links;
 }
 
 class Access : public testing::TestWithParam<CgroupHierarchy> {
@@ -340,6 +360,23 @@ TEST_P(AccessOfOldKernels, SeesMissesAndSaysSo) {
   EXPECT_EQ(touched[0].inode, x_image.inode("b"));
   EXPECT_TRUE(touched[0].range.contains(page(300)));
   EXPECT_THAT(recording(warm).touched, IsEmpty());
+}
+
+TEST_P(Access, IsAttachedOnlyWhileAMountIsRecorded) {
+  EXPECT_EQ(links_of(*x_recorder), 0u);
+  const auto first = x_recorder->record_mount(x_image.mountpoint(), CgroupScope::kNamed);
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(links_of(*x_recorder), x_recorder->program_fds().size());
+  x_recorder->rest();
+  EXPECT_EQ(links_of(*x_recorder), x_recorder->program_fds().size());
+  x_recorder->forget_mount(*first);
+  x_recorder->rest();
+  EXPECT_EQ(links_of(*x_recorder), 0u);
+
+  record(x_image);
+  const CgroupId again = record(x_first);
+  ASSERT_TRUE(x_first.run([&] { return read_range(x_image.path("a"), page(2)); }));
+  EXPECT_THAT(recording(again).touched, SizeIs(1));
 }
 
 TEST_P(Access, RefusesWhatIsNoImageAndNoCgroup) {
