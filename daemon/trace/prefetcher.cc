@@ -44,10 +44,19 @@ void Prefetcher::fetched(const FetchRecord& record) {
     if (!list->segments.contains(record.segment)) continue;
     const bool fits = list->pieces.contains({record.segment, piece});
     ++(fits ? list->fits : list->strays);
-    if (!fits) x_paused_until = std::chrono::steady_clock::now() + x_options.stray_pause;
+    if (!fits) pause_after_stray(*list);
     if (list->strays >= kMinStrays && list->strays > 2 * list->fits)
       give_up(list, make_error(Errc::kInvalid, "its containers read other files than it names"));
   }
+}
+
+// One alone is what differs from start to start; the readers of another container come one stray
+// after the other.
+void Prefetcher::pause_after_stray(List& list) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - list.last_stray < 2 * x_options.stray_pause)
+    x_paused_until = now + x_options.stray_pause;
+  list.last_stray = now;
 }
 
 void Prefetcher::drop(const Digest& owner) {
@@ -66,17 +75,31 @@ std::deque<Prefetcher::ListPtr>* Prefetcher::next_lists() {
 }
 
 void Prefetcher::start_workers() {
-  for (unsigned i = x_working; i < x_options.workers && next_lists() != nullptr; ++i) {
+  for (unsigned i = x_working; i < x_options.workers && may_begin(); ++i) {
     ++x_working;
     x_tasks.spawn(work());
   }
 }
 
-Task<void> Prefetcher::work() {
-  while (auto* lists = next_lists()) {
-    ListPtr list = std::move(lists->front());
-    lists->pop_front();
+// Off `lists`, with reads planned, or none left to plan.
+Prefetcher::ListPtr Prefetcher::take_next(std::deque<ListPtr>& lists) const {
+  for (const ListPtr& list : lists) {
     if (list->planned.empty()) plan(*list);
+  }
+  const auto wanted_us = [](const ListPtr& list) {
+    return list->planned.empty() ? 0 : list->planned.front().wanted_us;
+  };
+  const auto first = std::ranges::min_element(lists, {}, wanted_us);
+  ListPtr list = std::move(*first);
+  lists.erase(first);
+  return list;
+}
+
+// A read is chosen only when it can begin: what is added meanwhile may be wanted earlier.
+Task<void> Prefetcher::work() {
+  while (may_begin()) {
+    std::deque<ListPtr>* lists = next_lists();
+    ListPtr list = take_next(*lists);
     Read read;
     if (!list->planned.empty()) {
       read = std::move(list->planned.front());
@@ -84,10 +107,13 @@ Task<void> Prefetcher::work() {
     }
     ++list->reads;
     if (!list->planned.empty() || list->next < list->wish.ranges.size()) lists->push_back(list);
-    co_await wait_for_share(read.bytes);
+    const uint64_t bytes = read.bytes;
+    x_under_way += bytes;
+    co_await wait_for_share(bytes);
     co_await wait_for_readers();
-    const auto window = co_await x_window.acquire(read.bytes, Priority::kPrefetch);
     co_await fetch(std::move(list), std::move(read));
+    x_under_way -= bytes;
+    start_workers();  // those who found too much under way
   }
   --x_working;
 }
@@ -140,12 +166,13 @@ void Prefetcher::plan(List& list) const {
     std::vector<ByteRange> blobs;
     for (const Wanted& piece : pieces) blobs.push_back(piece.blob);
     for (const CoalescedRead& group : coalesce(blobs, x_options.coalesce)) {
-      Read read{{}, group.range.length};
+      Read read{{}, group.range.length, 0};
       size_t first = SIZE_MAX;
       for (size_t i = group.first; i < group.last; ++i) {
         read.pieces.push_back({segment, pieces[i].range});
         first = std::min(first, pieces[i].place);
       }
+      read.wanted_us = list.wish.ranges[first].wanted_us;
       reads.emplace(first, std::move(read));
     }
   }

@@ -22,6 +22,7 @@ namespace dedup {
 struct PrefetchRange {
   SegmentId segment = 0;
   ByteRange range;
+  uint64_t wanted_us = 0;  // after the container's start; what is wanted first comes first
 };
 
 struct PrefetchList {
@@ -39,20 +40,17 @@ struct PrefetchOptions {
   // Compressed, of the reads under way: several times what a link carries in a round trip, and no
   // more, as a reader that comes now shares the link with them.
   uint64_t max_bytes_under_way = 4u << 20;
-  // Nothing more is begun for so long after a reader fetched what no list names.
+  // Nothing more is begun for so long after readers fetched what no list names, twice in a row.
   std::chrono::milliseconds stray_pause{100};
 };
 
 class Prefetcher {
  public:
   Prefetcher(Ring& ring, Log& log, Pool& pool, PrefetchOptions options)
-      : x_ring(ring),
-        x_log(log),
-        x_pool(pool),
-        x_options(options),
-        x_window(ring, options.max_bytes_under_way) {}
+      : x_ring(ring), x_log(log), x_pool(pool), x_options(options) {}
 
-  // Fetches what is missing of the list, first ranges first; lists of one priority take turns.
+  // Fetches what is missing of the list, first ranges first; of lists of one priority the one that
+  // has the range wanted earliest, and where that is the same they take turns.
   // Returns at once. The rest of a list is dropped at its first range that cannot be had: its
   // source is ill, and whoever needs the bytes will try again; and when the disk is as full as the
   // pool may make it.
@@ -73,7 +71,8 @@ class Prefetcher {
   // Neighbours in one blob, fetched together.
   struct Read {
     std::vector<PrefetchRange> pieces;
-    uint64_t bytes = 0;  // compressed
+    uint64_t bytes = 0;      // compressed
+    uint64_t wanted_us = 0;  // the first of them
   };
   struct Wanted {
     ByteRange blob;
@@ -89,14 +88,20 @@ class Prefetcher {
     std::set<SegmentId> segments;
     unsigned fits = 0;    // pieces that readers fetched before it
     unsigned strays = 0;  // pieces of its segments that readers fetched and it does not name
-    uint64_t bytes = 0;   // brought in, compressed
-    unsigned reads = 0;   // under way
+    std::chrono::steady_clock::time_point last_stray{};
+    uint64_t bytes = 0;  // brought in, compressed
+    unsigned reads = 0;  // under way
     bool dropped = false;
   };
   using ListPtr = std::shared_ptr<List>;
 
   void name_pieces(List& list) const;
+  void pause_after_stray(List& list);
   std::deque<ListPtr>* next_lists();
+  ListPtr take_next(std::deque<ListPtr>& lists) const;
+  bool may_begin() {
+    return x_under_way < x_options.max_bytes_under_way && next_lists() != nullptr;
+  }
   void start_workers();
   Task<void> work();
   Task<void> wait_for_share(uint64_t bytes);
@@ -114,7 +119,7 @@ class Prefetcher {
   std::deque<ListPtr> x_urgent;   // with ranges left
   std::vector<ListPtr> x_judged;  // of x_urgent, and those whose last batches are under way
   std::deque<ListPtr> x_idle;     // of Priority::kBackground
-  Semaphore x_window;             // bytes of reads
+  uint64_t x_under_way = 0;       // bytes of reads
   std::chrono::steady_clock::time_point x_share_free{};
   std::chrono::steady_clock::time_point x_paused_until{};
   unsigned x_working = 0;

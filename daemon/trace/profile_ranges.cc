@@ -24,15 +24,17 @@ const Inode* find_file(const LayerIndex& index, std::string_view path) {
   return inode->is_regular() ? inode : nullptr;
 }
 
-void append_places(const PlacedLayer& layer, const Inode& file, ByteRange wanted,
+void append_places(const PlacedLayer& layer, const Inode& file, const ProfileEntry& entry,
                    std::vector<PrefetchRange>& ranges) {
+  ByteRange wanted = entry.range;
   if (wanted.length == 0) wanted = {0, file.size};
   for (uint32_t i = 0; i < file.extent_count; ++i) {
     const Extent& extent = layer.index->extents[file.first_extent + i];
     const ByteRange part = ByteRange{extent.file_offset, extent.bytes}.intersect(wanted);
     if (part.empty()) continue;
     const Slot& slot = (*layer.slots)[file.first_extent + i];
-    ranges.push_back({slot.segment, {slot.offset + part.offset - extent.file_offset, part.length}});
+    const ByteRange placed{slot.offset + part.offset - extent.file_offset, part.length};
+    ranges.push_back({slot.segment, placed, entry.first_us});
   }
 }
 
@@ -60,7 +62,7 @@ class Finder {
   static bool append_from(const PlacedLayer& layer, const ProfileEntry& entry,
                           std::vector<PrefetchRange>& ranges) {
     const Inode* file = find_file(*layer.index, entry.path);
-    if (file != nullptr) append_places(layer, *file, entry.range, ranges);
+    if (file != nullptr) append_places(layer, *file, entry, ranges);
     return file != nullptr;
   }
 

@@ -87,7 +87,7 @@ cpu_used() {
   {
     for pid in $(daemon_pids); do
       cat "/proc/$pid/stat"
-      pgrep -P "$pid" | while read -r child; do cat "/proc/$child/stat"; done
+      pgrep -P "$pid" | while read -r child; do cat "/proc/$child/stat" 2>/dev/null || true; done
     done
     sed 's/) S [0-9]*/) S -/' "/proc/$$/stat"
   } | sed 's/.*) //' | awk -v hz="$(getconf CLK_TCK)" '{ sum += ($2 == "-" ? 0 : $12 + $13) + $14 + $15 } END { printf "%.2f", sum / hz }'
