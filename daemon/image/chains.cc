@@ -88,6 +88,7 @@ Result<void> Chains::recover(bool fresh) {
     x_log.info("found a mount", {{"chain", record.id.hex()}, {"mounted", mounted}});
     const Digest id = record.id;
     x_live[id] = Live{std::move(record), mounted};
+    x_live[id].again = true;  // perhaps: an earlier worker may have known
   }
   if (x_guard != nullptr) x_guard->keep_only(incomplete);
   if (fresh && !x_door.fails_closed() && !x_attached.empty()) {
@@ -186,10 +187,12 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
   // While a container still reads the last superblock, its metadata file is mounted again: one file
   // per chain, so that metadata_image_in_use speaks of all its superblocks.
   const auto lingering = x_live.find(id);
-  if (lingering != x_live.end())
+  if (lingering != x_live.end()) {
     live = lingering->second;
-  else
+    live.again = true;
+  } else {
     CO_TRY(co_await build(live.record, live.probes));
+  }
   for (const SegmentId segment : live.record.segments) CO_TRY(not_lost(segment));
   // A death from here on leaves a record that recover() finds, before anything could be mounted
   // without its marks.
@@ -410,7 +413,9 @@ bool Chains::stays_idle(const UnheldChain& chain) {
     live.idle_since = now;
     if (x_options.on_idle) x_options.on_idle(live.record);
   }
-  return live.mounted && chain.layers_held && now - live.idle_since < x_options.keep_idle;
+  // With its end is learned whether the older superblock, perhaps a lost one, is gone.
+  if (live.again || !live.mounted || !chain.layers_held) return false;
+  return now - live.idle_since < x_options.keep_idle;
 }
 
 std::vector<ChainStatus> Chains::status() const {

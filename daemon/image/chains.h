@@ -87,7 +87,8 @@ class Chains {
     ChainRecord record;
     bool mounted = false;  // at its mount point; false: only a superblock that something still uses
     std::map<SegmentId, ProbeFile> probes = {};
-    bool used = false;  // by a holder
+    bool used = false;   // by a holder
+    bool again = false;  // an older superblock of it may still be in use
     std::chrono::steady_clock::time_point idle_since = std::chrono::steady_clock::now();
   };
   using Pending = OneShot<Result<std::string>>;
