@@ -78,6 +78,7 @@ json recorder_json(Recordings& recordings) {
   const RecorderCounts counts = recordings.counts();
   return {{"usable", recordings.unusable().empty()},
           {"reason", recordings.unusable()},
+          {"attached", recordings.recorder_attached()},
           {"missing_tracepoints", recordings.missing_tracepoints()},
           {"events", counts.events},
           {"areas", counts.areas},

@@ -44,19 +44,10 @@ void Prefetcher::fetched(const FetchRecord& record) {
     if (!list->segments.contains(record.segment)) continue;
     const bool fits = list->pieces.contains({record.segment, piece});
     ++(fits ? list->fits : list->strays);
-    if (!fits) pause_after_stray(*list);
+    if (!fits) x_paused_until = std::chrono::steady_clock::now() + x_options.stray_pause;
     if (list->strays >= kMinStrays && list->strays > 2 * list->fits)
       give_up(list, make_error(Errc::kInvalid, "its containers read other files than it names"));
   }
-}
-
-// One alone is what differs from start to start; the readers of another container come one stray
-// after the other.
-void Prefetcher::pause_after_stray(List& list) {
-  const auto now = std::chrono::steady_clock::now();
-  if (now - list.last_stray < 2 * x_options.stray_pause)
-    x_paused_until = now + x_options.stray_pause;
-  list.last_stray = now;
 }
 
 void Prefetcher::drop(const Digest& owner) {

@@ -39,8 +39,9 @@ struct PrefetchOptions {
   uint64_t max_bytes_per_s = 0;  // compressed, of all lists together; 0: no limit
   // Compressed, of the reads under way: several times what a link carries in a round trip, and no
   // more, as a reader that comes now shares the link with them.
-  uint64_t max_bytes_under_way = 4u << 20;
-  // Nothing more is begun for so long after readers fetched what no list names, twice in a row.
+  uint64_t max_bytes_under_way = 2u << 20;
+  // Nothing more is begun for so long after a reader fetched what no list names: those of another
+  // container than the list's come one after the other, and one that differs costs little.
   std::chrono::milliseconds stray_pause{100};
 };
 
@@ -88,15 +89,13 @@ class Prefetcher {
     std::set<SegmentId> segments;
     unsigned fits = 0;    // pieces that readers fetched before it
     unsigned strays = 0;  // pieces of its segments that readers fetched and it does not name
-    std::chrono::steady_clock::time_point last_stray{};
-    uint64_t bytes = 0;  // brought in, compressed
-    unsigned reads = 0;  // under way
+    uint64_t bytes = 0;   // brought in, compressed
+    unsigned reads = 0;   // under way
     bool dropped = false;
   };
   using ListPtr = std::shared_ptr<List>;
 
   void name_pieces(List& list) const;
-  void pause_after_stray(List& list);
   std::deque<ListPtr>* next_lists();
   ListPtr take_next(std::deque<ListPtr>& lists) const;
   bool may_begin() {

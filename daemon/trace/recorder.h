@@ -6,6 +6,7 @@
 // which any may call.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -87,6 +88,8 @@ class Recorder {
 
   Result<RecorderCounts> counts() const;
   Sight sight() const { return x_sight; }
+  // Whether its programs run now: while a mount is recorded, and some milliseconds longer.
+  bool attached() const { return x_attached; }
   // For the operator: tracepoints this kernel lacks; empty when everything is seen.
   const std::vector<std::string>& missing_tracepoints() const { return x_missing; }
   // For measurements with bpf(BPF_ENABLE_STATS).
@@ -105,7 +108,7 @@ class Recorder {
   std::vector<FirstRead> x_first_reads;
   std::mutex x_mutex;  // of what follows
   std::set<uint32_t> x_devices;
-  bool x_attached = false;
+  std::atomic<bool> x_attached = false;
   CgroupHierarchy x_hierarchy = CgroupHierarchy::kV2;
   Sight x_sight = Sight::kTouches;
   std::vector<std::string> x_missing;

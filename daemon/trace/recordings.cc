@@ -376,6 +376,7 @@ Task<Result<std::vector<std::string>>> Recordings::stop_image(Digest key) {
   }
   CO_TRY(last, co_await finish_those(std::move(runs)));
   files.insert(files.end(), last.begin(), last.end());
+  co_await consider_all();  // it may be that no run ended now
   co_return files;
 }
 

@@ -70,6 +70,8 @@ class Recordings {
   const std::string& unusable() const { return x_unusable; }
   std::vector<std::string> missing_tracepoints() const;
   RecorderCounts counts() const { return x_counts; }
+  // Whether the kernel runs the recorder's programs now.
+  bool recorder_attached() const { return x_recorder != nullptr && x_recorder->attached(); }
 
  private:
   struct Found;

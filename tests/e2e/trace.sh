@@ -99,8 +99,15 @@ on_request() {
   check_equal "trace show CONTAINER is of that one" "$(name second)" "$(dedupctl trace show "$(name second)" --json | jq -r .trace.container)"
   check_equal "or of one whose id begins so" "$(name third)" "$(dedupctl trace show third --json | jq -r .trace.container)"
   check_equal "starts after trace stop" 3 "$(starts "$DEMO")"
+  check "the recorder is detached from the kernel then" wait_until 10 attached false
+  dedupctl trace start "$DEMO" >/dev/null
+  check "attached while one is wanted" wait_until 10 attached true
+  dedupctl trace stop "$DEMO"
+  check "and not when it has not come" wait_until 10 attached false
   a_running_one
 }
+
+attached() { [ "$(dedupctl trace list --json | jq .recorder.attached)" = "$1" ]; }
 
 recording() { dedupctl trace list --json | jq -e --arg name "$(name "$1")" 'any(.active[]; .container == $name)'; }
 
