@@ -13,7 +13,7 @@ set -uo pipefail
 REPO=$(cd "$(dirname "$0")/../.." && pwd)
 . "$REPO/scripts/lib/say.sh"
 # First what everything else rests on, last what kills processes. What is not named here comes between.
-FIRST='micro coldstart fullpull readpath coldfill dedup' LAST='scale recovery'
+FIRST='micro coldstart images fullpull readpath coldfill dedup' LAST='scale recovery'
 
 # benchmarks: names, in the order in which they run.
 benchmarks() {

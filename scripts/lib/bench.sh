@@ -2,7 +2,8 @@
 # JSON, CSV and plots. Needs say.sh.
 
 JSON='' OUT='' DOORS='' QUICK='' FORCE='' BUILD=$REPO/build/release
-BENCH=$(basename "$(dirname "$(realpath "$0")")")
+# Of the folder, unless the script of another one runs this one.
+BENCH=${BENCH:-$(basename "$(dirname "$(realpath "$0")")")}
 # Options of one script: name with dashes -> variable that takes the value. And variables -> values that --quick gives them.
 declare -A BENCH_OPTIONS=() BENCH_QUICK=()
 # CPU that nobody else uses; below it numbers would be those of other programs.

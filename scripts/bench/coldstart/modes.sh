@@ -13,7 +13,10 @@ is_ours() { [[ " $OURS " == *" $1 "* ]]; }
 # modes_present: leaves in MODES what can run here, and writes down why the others cannot; of doors the first, when none was asked for.
 modes_present() {
   local mode gap present=()
-  DOORS=${DOORS:-$(bench_doors | head -n 1)}
+  case $DOORS in
+    '') DOORS=$(bench_doors | head -n 1) ;;
+    all) DOORS='' DOORS=$(bench_doors | paste -sd ' ') ;;
+  esac
   : >"$LAB/gaps"
   for mode in $MODES; do
     gap=''
