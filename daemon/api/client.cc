@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "api/request_body.h"
+#include "api/server.h"
 #include "api/unix_socket.h"
 
 namespace dedup {

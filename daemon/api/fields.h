@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/server.h"
@@ -10,7 +11,8 @@
 
 namespace dedup {
 
-// Reads fields of a request body; the first problem is the answer.
+// Reads fields of a request body; null is absent. The first problem is the answer, and names the
+// field. Texts have no NUL bytes: they end up in system calls.
 class Body {
  public:
   explicit Body(const nlohmann::json& body) : x_body(body) {}
@@ -25,15 +27,16 @@ class Body {
   Result<void> outcome() const { return x_error ? Result<void>(*x_error) : Result<void>(); }
 
  private:
+  const nlohmann::json* find(const char* name) const;
   Digest parse(const std::string& text_value, const char* name);
-  void fail(std::string message);
+  void fail(const char* name, std::string_view problem);
 
   const nlohmann::json& x_body;
   std::optional<Error> x_error;
 };
 
 // Of the query string.
-//   errors  kInvalid: missing or empty
+//   errors  kInvalid: missing, empty, or with a NUL byte
 Result<std::string> query_value(const ApiRequest& request, const char* name);
 
 }  // namespace dedup

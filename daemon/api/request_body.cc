@@ -27,17 +27,6 @@ bool too_deep(std::string_view text) {
   return false;
 }
 
-Error field_error(std::string_view name, std::string_view must) {
-  return make_error(Errc::kInvalid,
-                    "field \"" + std::string(name) + "\" of the request " + std::string(must));
-}
-
-const json* find_field(const json& body, std::string_view name) {
-  if (!body.is_object()) return nullptr;
-  const auto field = body.find(name);
-  return field == body.end() || field->is_null() ? nullptr : &*field;
-}
-
 }  // namespace
 
 Result<json> parse_body(std::string_view text) {
@@ -61,56 +50,6 @@ Result<json> parse_body(std::string_view text) {
 
 std::string dump_json(const json& value, int indent) {
   return value.dump(indent, ' ', false, json::error_handler_t::replace);
-}
-
-Result<std::string> text_field(const json& body, std::string_view name) {
-  TRY(text, text_field_or(body, name, ""));
-  if (text.empty()) return field_error(name, "is missing or empty");
-  return text;
-}
-
-Result<std::string> text_field_or(const json& body, std::string_view name, std::string fallback) {
-  const json* field = find_field(body, name);
-  if (field == nullptr) return fallback;
-  if (!field->is_string()) return field_error(name, "must be a string");
-  auto text = field->get<std::string>();
-  // Paths and names end up in system calls and in C strings.
-  if (text.find('\0') != std::string::npos) return field_error(name, "contains a NUL byte");
-  return text;
-}
-
-Result<bool> flag_field_or(const json& body, std::string_view name, bool fallback) {
-  const json* field = find_field(body, name);
-  if (field == nullptr) return fallback;
-  if (!field->is_boolean()) return field_error(name, "must be true or false");
-  return field->get<bool>();
-}
-
-Result<std::vector<std::string>> text_list_field_or(const json& body, std::string_view name,
-                                                    std::vector<std::string> fallback) {
-  const json* field = find_field(body, name);
-  if (field == nullptr) return fallback;
-  if (!field->is_array()) return field_error(name, "must be a list of strings");
-  std::vector<std::string> texts;
-  for (const json& element : *field) {
-    if (!element.is_string()) return field_error(name, "must be a list of strings");
-    texts.push_back(element.get<std::string>());
-    if (texts.back().find('\0') != std::string::npos) {
-      return field_error(name, "contains a NUL byte");
-    }
-  }
-  return texts;
-}
-
-Result<std::string> query_field(const ApiRequest& request, const std::string& name) {
-  const auto value = request.query.find(name);
-  if (value == request.query.end() || value->second.empty()) {
-    return make_error(Errc::kInvalid, "query parameter \"" + name + "\" is missing or empty");
-  }
-  if (value->second.find('\0') != std::string::npos) {
-    return make_error(Errc::kInvalid, "query parameter \"" + name + "\" contains a NUL byte");
-  }
-  return value->second;
 }
 
 }  // namespace dedup

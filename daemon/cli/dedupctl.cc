@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "api/request_body.h"
+#include "api/server.h"
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/help.h"

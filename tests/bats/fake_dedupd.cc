@@ -8,7 +8,7 @@
 #include <iostream>
 #include <thread>
 
-#include "api/request_body.h"
+#include "api/fields.h"
 #include "api/server.h"
 
 namespace dedup {
@@ -31,8 +31,10 @@ json image(const std::string& reference) {
 }
 
 Task<Result<json>> pull(Ring* ring, ApiRequest request, ApiProgress progress) {
-  CO_TRY(reference, text_field(request.body, "ref"));
-  CO_TRY(target, text_field_or(request.body, "target", ""));
+  Body body(request.body);
+  const std::string reference = body.text("ref");
+  const std::string target = body.optional_text("target");
+  CO_TRY(body.outcome());
   if (reference.find("absent") != std::string::npos) {
     co_return make_error(Errc::kNotFound, "image " + reference + " does not exist");
   }
@@ -56,7 +58,7 @@ Task<Result<json>> pull(Ring* ring, ApiRequest request, ApiProgress progress) {
 }
 
 Task<Result<json>> umount(ApiRequest request, ApiProgress) {
-  CO_TRY(target, query_field(request, "target"));
+  CO_TRY(target, query_value(request, "target"));
   if (target == "/busy") co_return make_error(Errc::kExists, "/busy is in use");
   co_return json::object();
 }
@@ -69,7 +71,7 @@ Task<Result<json>> images(ApiRequest, ApiProgress) {
 }
 
 Task<Result<json>> rm(ApiRequest request, ApiProgress) {
-  CO_TRY(reference, query_field(request, "ref"));
+  CO_TRY(reference, query_value(request, "ref"));
   if (reference.find("absent") != std::string::npos) {
     co_return make_error(Errc::kNotFound, "image " + reference + " is not in the pool");
   }
@@ -120,7 +122,9 @@ Task<Result<json>> pool(ApiRequest, ApiProgress) {
 }
 
 Task<Result<json>> check(bool bad, ApiRequest request, ApiProgress progress) {
-  CO_TRY(repair, flag_field_or(request.body, "repair", false));
+  Body body(request.body);
+  const bool repair = body.flag("repair");
+  CO_TRY(body.outcome());
   progress({{"checked_bytes", 1 << 20}, {"total_bytes", 2 << 20}});
   json list = json::array();
   if (bad) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "api/server.h"
+
 namespace dedup {
 namespace {
 
@@ -29,21 +31,6 @@ TEST(RequestBody, RefusesDepthThatWouldOverflowTheStack) {
   EXPECT_THAT(body.error().to_string(), HasSubstr("nested deeper than 32"));
   // Brackets inside strings are text.
   EXPECT_TRUE(parse_body("{\"a\":\"" + std::string(100, '[') + "\\\"" + "[\"}").ok());
-}
-
-TEST(RequestBody, FieldsNameWhatIsWrong) {
-  const auto body =
-      *parse_body(R"({"n":1,"empty":"","null":null,"nul":"a\u0000b","list":["a",2]})");
-  EXPECT_THAT(text_field(body, "ref").error().to_string(), HasSubstr("\"ref\""));
-  EXPECT_THAT(text_field(body, "empty").error().to_string(), HasSubstr("missing or empty"));
-  EXPECT_THAT(text_field(body, "null").error().to_string(), HasSubstr("missing or empty"));
-  EXPECT_THAT(text_field(body, "n").error().to_string(), HasSubstr("must be a string"));
-  EXPECT_THAT(text_field(body, "nul").error().to_string(), HasSubstr("NUL"));
-  EXPECT_THAT(flag_field_or(body, "n", false).error().to_string(), HasSubstr("true or false"));
-  EXPECT_THAT(text_list_field_or(body, "list", {}).error().to_string(),
-              HasSubstr("list of strings"));
-  EXPECT_TRUE(*flag_field_or(body, "absent", true));
-  EXPECT_EQ(text_list_field_or(body, "absent", {"x"})->size(), 1u);
 }
 
 TEST(RequestBody, PrintsBytesThatAreNotUtf8) {
