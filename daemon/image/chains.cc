@@ -221,9 +221,7 @@ Task<Result<std::string>> Chains::mount_once(ChainRecord record) {
 
 // Writes the metadata image; fills in record.segments and the files to probe.
 Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeFile>& probes) {
-  std::map<SegmentId, uint64_t> segment_bytes{{kZeroSegment, kZeroSegmentBytes}};
-  for (const auto& segment : x_pool.segments())
-    segment_bytes.emplace(segment->id(), segment->header().data_bytes);
+  const SegmentSizes sizes = segment_sizes(x_pool);
   const std::string path = image_path(record.id);
   const Whiteouts whiteouts = record.keep_whiteouts ? Whiteouts::kKeep : Whiteouts::kApply;
   CO_TRY(image, co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<MetadataImage> {
@@ -231,11 +229,11 @@ Task<Result<void>> Chains::build(ChainRecord& record, std::map<SegmentId, ProbeF
     for (const Digest& digest : record.layers) {
       TRY(layer, load_layer_index(x_pool.options().directory, digest));
       for (const Slot& slot : *layer.slots) {
-        if (!segment_bytes.contains(slot.segment)) return lost_segment(slot.segment);
+        if (!sizes.contains(slot.segment)) return lost_segment(slot.segment);
       }
       layers.push_back(std::move(layer));
     }
-    return build_metadata_image(std::move(layers), whiteouts, record.id, segment_bytes, path);
+    return build_metadata_image(std::move(layers), whiteouts, record.id, sizes, path);
   }));
   record.segments = std::move(image.devices);
   probes = std::move(image.probes);

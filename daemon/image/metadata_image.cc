@@ -5,7 +5,6 @@
 
 #include <cstdio>
 
-#include "format/erofs_writer.h"
 #include "pool/files.h"
 
 namespace dedup {
@@ -75,18 +74,29 @@ class FileSink {
 
 }  // namespace
 
+SegmentSizes segment_sizes(const Pool& pool) {
+  SegmentSizes sizes{{kZeroSegment, kZeroSegmentBytes}};
+  for (const auto& segment : pool.segments())
+    sizes.emplace(segment->id(), segment->header().data_bytes);
+  return sizes;
+}
+
+ErofsOptions metadata_options(const SegmentSizes& sizes) {
+  ErofsOptions options;
+  options.zero_segment = kZeroSegment;
+  options.segment_bytes = [&sizes](uint32_t segment) {
+    const auto found = sizes.find(segment);
+    return found == sizes.end() ? 0 : found->second;
+  };
+  return options;
+}
+
 Result<MetadataImage> build_metadata_image(std::vector<PlacedLayer> layers, Whiteouts whiteouts,
-                                           const Digest& chain,
-                                           const std::map<SegmentId, uint64_t>& segment_bytes,
+                                           const Digest& chain, const SegmentSizes& sizes,
                                            const std::string& path) {
   TRY(tree, merge_layers(std::move(layers), whiteouts));
-  ErofsOptions options;
+  ErofsOptions options = metadata_options(sizes);
   std::copy_n(chain.bytes.begin(), options.uuid.size(), options.uuid.begin());
-  options.zero_segment = kZeroSegment;
-  options.segment_bytes = [&segment_bytes](uint32_t segment) {
-    const auto found = segment_bytes.find(segment);
-    return found == segment_bytes.end() ? 0 : found->second;
-  };
   const std::string temporary = path + ".new";
   TRY(file, open_file(temporary, O_RDWR | O_CREAT | O_TRUNC));
   FileSink sink(file.get(), temporary);

@@ -4,7 +4,6 @@
 #include <string_view>
 #include <tuple>
 
-#include "format/erofs_writer.h"
 #include "pool/layer_commit.h"
 
 namespace dedup {
@@ -28,20 +27,14 @@ FetchCause cause_of(FetchReason reason) {
 
 Result<ImageView> ImageView::load(const std::string& pool_directory,
                                   const std::vector<Digest>& layers, Whiteouts whiteouts,
-                                  const std::map<SegmentId, uint64_t>& segment_bytes) {
+                                  const SegmentSizes& sizes) {
   std::vector<PlacedLayer> placed;
   for (const Digest& digest : layers) {
     TRY(layer, load_layer_index(pool_directory, digest));
     placed.push_back(std::move(layer));
   }
   TRY(tree, merge_layers(std::move(placed), whiteouts));
-  ErofsOptions options;
-  options.zero_segment = kZeroSegment;
-  options.segment_bytes = [&segment_bytes](uint32_t segment) {
-    const auto found = segment_bytes.find(segment);
-    return found == segment_bytes.end() ? 0 : found->second;
-  };
-  TRY(plan, plan_erofs(tree, options));
+  TRY(plan, plan_erofs(tree, metadata_options(sizes)));
   ImageView view;
   TRY(files, ImageFiles::build(tree, plan.node_nid, layers));
   view.x_files = std::move(files);

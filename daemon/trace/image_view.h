@@ -3,11 +3,11 @@
 // layer indexes: blocking, some tens of milliseconds and of MiB for a large image; any thread.
 #pragma once
 
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "image/metadata_image.h"
 #include "pool/fetcher.h"
 #include "trace/image_files.h"
 
@@ -15,11 +15,11 @@ namespace dedup {
 
 class ImageView {
  public:
-  // pool_directory, segment_bytes: as the metadata image was built with (image/metadata_image.h)
+  // pool_directory, sizes: as the metadata image was built with
   //   errors  those of load_layer_index
   static Result<ImageView> load(const std::string& pool_directory,
                                 const std::vector<Digest>& layers, Whiteouts whiteouts,
-                                const std::map<SegmentId, uint64_t>& segment_bytes);
+                                const SegmentSizes& sizes);
 
   const ImageFiles& files() const { return x_files; }
   std::set<SegmentId> segments() const;

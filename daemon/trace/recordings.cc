@@ -319,12 +319,9 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
     run->mount = *mount;
   }
   const Mount& mount = run->mount;
-  std::map<SegmentId, uint64_t> segment_bytes{{kZeroSegment, kZeroSegmentBytes}};
-  for (const auto& segment : x_pool.segments())
-    segment_bytes.emplace(segment->id(), segment->header().data_bytes);
+  const SegmentSizes sizes = segment_sizes(x_pool);
   CO_TRY(view, co_await x_workers.run(Priority::kPrefetch, [&] {
-    return ImageView::load(x_pool.options().directory, mount.image.layers, mount.whiteouts,
-                           segment_bytes);
+    return ImageView::load(x_pool.options().directory, mount.image.layers, mount.whiteouts, sizes);
   }));
   uint64_t prepared_ns = run->start_ns;
   const auto prepared = x_prepared_ns.find(mount.image.key);
