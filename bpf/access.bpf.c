@@ -103,7 +103,7 @@ static __always_inline __u64 recorded_cgroup(__u32 scope) {
     const __u64 id = group->kn->id;
     const __u8 *what = bpf_map_lookup_elem(&cgroups, &id);
     if (what && *what == ACCESS_RECORD) return id;
-    if (what && level == 0) return 0;
+    if (what && (*what == ACCESS_ENDED || level == 0)) return 0;
     struct cgroup_subsys_state *parent = group->self.parent;
     if (!parent) break;
     group = parent->cgroup;
@@ -131,7 +131,8 @@ static __always_inline void announce(const struct access_key *key) {
                                  .first_ns = bpf_ktime_get_ns(),
                                  .device = key->device,
                                  .pid = bpf_get_current_pid_tgid() >> 32};
-  bpf_ringbuf_output(&readers, &record, sizeof(record), 0);
+  if (bpf_ringbuf_output(&readers, &record, sizeof(record), 0) != 0)
+    bpf_map_delete_elem(&announced, &reader);
 }
 
 static __always_inline struct access_area *enter(const struct access_key *key,

@@ -43,6 +43,7 @@ struct access_reader_key {
 enum access_cgroup {
   ACCESS_RECORD = 1,  // it and what is below it counts as it
   ACCESS_IGNORE = 2,  // it alone: not a container
+  ACCESS_ENDED = 3,   // it and what is below it: was recorded
 };
 
 struct access_counts {

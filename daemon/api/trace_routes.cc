@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <string_view>
 
 #include "api/fields.h"
 #include "pool/files.h"
@@ -20,14 +19,14 @@ bool names_image(const std::string& target) {
   return target.find('/') != std::string::npos;
 }
 
-Task<Result<TracedImage>> recorded_image(Engine& engine, std::string ref) {
+// Of that name, the one last written to first; not empty.
+Task<Result<std::vector<TracedImage>>> recorded_images(Engine& engine, std::string ref) {
   CO_TRY(reference, Reference::parse(ref));
   const std::string name = reference.to_string();
   auto images = co_await engine.workers.run(Priority::kOnDemand,
                                             [&] { return engine.tracing.files().list(); });
-  for (TracedImage& image : images) {
-    if (image.ref == name) co_return std::move(image);
-  }
+  std::erase_if(images, [&name](const TracedImage& image) { return image.ref != name; });
+  if (!images.empty()) co_return images;
   co_return make_error(Errc::kNotFound,
                        "nothing was recorded of " + name + ": dedupctl trace list shows of what");
 }
@@ -37,8 +36,8 @@ Task<Result<TracedImage>> image_named(Engine& engine, std::string ref) {
   auto resolved = co_await engine.images.look_up(ref);
   if (resolved.ok()) co_return traced_image(*resolved);
   if (resolved.error().code != Errc::kUnavailable) co_return std::move(resolved).error();
-  auto recorded = co_await recorded_image(engine, ref);
-  if (recorded.ok()) co_return recorded;
+  auto recorded = co_await recorded_images(engine, ref);
+  if (recorded.ok()) co_return std::move(recorded->front());
   co_return std::move(resolved).error();
 }
 
@@ -66,12 +65,14 @@ Task<Result<json>> delete_traces(Engine& engine, ApiRequest request, ApiProgress
     co_return json{{"files", files}};
   }
   CO_TRY(reference, Reference::parse(target));
-  for (const TracedImage& image : recordings.wanted()) {
-    if (image.ref != reference.to_string()) continue;
-    CO_TRY(files, co_await recordings.stop_image(image.key));
-    co_return json{{"files", files}};
+  const auto images = recordings.recorded(reference.to_string());
+  if (images.empty()) co_return make_error(Errc::kNotFound, target + " is not being recorded");
+  std::vector<std::string> files;
+  for (const Digest& image : images) {
+    CO_TRY(written, co_await recordings.stop_image(image));
+    files.insert(files.end(), written.begin(), written.end());
   }
-  co_return make_error(Errc::kNotFound, target + " is not being recorded");
+  co_return json{{"files", files}};
 }
 
 json recorder_json(Recordings& recordings) {
@@ -85,6 +86,18 @@ json recorder_json(Recordings& recordings) {
           {"dropped", counts.dropped}};
 }
 
+std::string kind_name(TraceKind kind) {
+  switch (kind) {
+    case TraceKind::kStart:
+      return "start";
+    case TraceKind::kPart:
+      return "part";
+    case TraceKind::kProfile:
+      break;
+  }
+  return "profile";
+}
+
 struct ListedImage {
   TracedImage image;
   size_t starts = 0;
@@ -96,7 +109,7 @@ json images_json(const std::vector<ListedImage>& images) {
   for (const ListedImage& one : images) {
     json files = json::array();
     for (const TraceFile& file : one.files)
-      files.push_back({{"path", file.path}, {"bytes", file.bytes}});
+      files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"kind", kind_name(file.kind)}});
     list.push_back({{"ref", one.image.ref},
                     {"manifest_digest", one.image.manifest ? one.image.manifest->to_string() : ""},
                     {"starts", one.starts},
@@ -130,33 +143,22 @@ Task<Result<json>> get_traces(Engine& engine, ApiRequest, ApiProgress) {
                  {"images", images_json(images)}};
 }
 
-// By the name of a recording's file, "start-TIME[-CONTAINER].profile" or "part-..."; nullopt: it is
-// none.
-std::optional<std::string> container_of(const std::string& path) {
-  std::string name = path.substr(path.rfind('/') + 1);
-  constexpr std::string_view kSuffix = ".profile";
-  const bool recording = name.starts_with("start-") || name.starts_with("part-");
-  if (!recording || !name.ends_with(kSuffix)) return std::nullopt;
-  name.resize(name.size() - kSuffix.size());
-  const size_t dash = name.find('-', name.find('-') + 1);
-  return dash == name.npos ? "" : name.substr(dash + 1);
-}
-
-// The newest recorded start of an image; or of a container, by its id, else by a beginning of it.
+// The newest recording of an image; or of a container, by its id, else by a beginning of it.
 Result<json> start_json(const TraceFiles& files, const std::string& target,
                         const std::string& ref) {
-  std::optional<json> similar;
+  using Rank = std::pair<bool, std::string>;  // the very container, the time
+  std::optional<std::pair<Rank, json>> best;
   for (const TracedImage& image : files.list()) {
     if (!ref.empty() && image.ref != ref) continue;
     for (const TraceFile& file : files.files(image.key)) {
-      const auto container = container_of(file.path);
-      if (!container || (ref.empty() && !container->starts_with(target))) continue;
-      json found{{"file", file.path}, {"ref", image.ref}};
-      if (!ref.empty() || *container == target) return found;
-      if (!similar) similar = std::move(found);
+      if (file.kind == TraceKind::kProfile) continue;
+      if (ref.empty() && !file.container.starts_with(target)) continue;
+      Rank rank{file.container == target, file.recorded};
+      if (!best || best->first < rank)
+        best = {std::move(rank), json{{"file", file.path}, {"ref", image.ref}}};
     }
   }
-  if (similar) return std::move(*similar);
+  if (best) return std::move(best->second);
   return make_error(Errc::kNotFound,
                     "no start of " + target + " was recorded: dedupctl trace list");
 }
@@ -174,7 +176,8 @@ Task<Result<json>> get_start(Engine& engine, ApiRequest request, ApiProgress) {
 
 Task<Result<json>> get_profile(Engine& engine, ApiRequest request, ApiProgress) {
   CO_TRY(ref, query_value(request, "ref"));
-  CO_TRY(image, co_await recorded_image(engine, ref));
+  CO_TRY(images, co_await recorded_images(engine, ref));
+  const TracedImage& image = images.front();
   co_return co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<json> {
     TRY(profile, engine.tracing.files().best(image));
     TRY(text, profile_text(profile));
@@ -201,18 +204,23 @@ Task<Result<json>> post_profiles(Engine& engine, ApiRequest request, ApiProgress
   const std::string file = body.text("file");
   CO_TRY(body.outcome());
   CO_TRY(image, co_await image_named(engine, ref));
-  co_return co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<json> {
+  CO_TRY(path, co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<std::string> {
     TRY(profile, profile_for(image, file));
-    TRY(path, engine.tracing.files().put_list(image, profile));
-    return json{{"file", path}};
-  });
+    return engine.tracing.files().put_list(image, profile);
+  }));
+  engine.tracing.warmup().changed(image.key);
+  co_return json{{"file", path}};
 }
 
 Task<Result<json>> delete_profiles(Engine& engine, ApiRequest request, ApiProgress) {
   CO_TRY(ref, query_value(request, "ref"));
-  CO_TRY(image, co_await recorded_image(engine, ref));
-  CO_TRY(co_await engine.workers.run(Priority::kOnDemand,
-                                     [&] { return engine.tracing.files().remove(image.key); }));
+  CO_TRY(images, co_await recorded_images(engine, ref));
+  CO_TRY(co_await engine.workers.run(Priority::kOnDemand, [&]() -> Result<void> {
+    for (const TracedImage& image : images) TRY(engine.tracing.files().remove(image.key));
+    return {};
+  }));
+  for (const TracedImage& image : images) engine.tracing.warmup().changed(image.key);
+  co_await engine.tracing.recordings().reconsider();
   co_return json::object();
 }
 
@@ -222,7 +230,9 @@ Task<Result<json>> post_profile_pulls(Engine& engine, ApiRequest request, ApiPro
   CO_TRY(body.outcome());
   CO_TRY(image, co_await image_named(engine, ref));
   CO_TRY(reference, Reference::parse(image.ref));
+  const Digest key = image.key;
   CO_TRY(path, co_await engine.tracing.warmup().pull(std::move(image), std::move(reference)));
+  engine.tracing.warmup().changed(key);
   co_return json{{"file", path}};
 }
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -45,8 +46,11 @@ std::string recorded_text(const json& answer) {
       {{"IMAGE"}, {"STARTS", Table::Align::kRight}, {"PROFILES", Table::Align::kRight}, {"FILE"}});
   for (const json& image : list_at(answer, "images")) {
     const auto& files = list_at(image, "files");
-    const uint64_t starts = number_at(image, "starts");
-    table.add({text_at(image, "ref"), count_text(starts), count_text(files.size() - starts),
+    const auto of_kind = [&files](const char* kind) {
+      return count_text(static_cast<uint64_t>(std::ranges::count_if(
+          files, [kind](const json& file) { return text_at(file, "kind") == kind; })));
+    };
+    table.add({text_at(image, "ref"), of_kind("start"), of_kind("profile"),
                files.empty() ? "" : text_at(files.front(), "path")});
   }
   return table.to_string();

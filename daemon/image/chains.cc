@@ -125,6 +125,9 @@ void Chains::arm_guard(const ChainRecord& record) {
 }
 
 Task<void> Chains::remount_held() {
+  for (const auto& [id, live] : x_live) {
+    if (live.mounted && x_options.on_mounted) x_options.on_mounted(live.record, mountpoint(id));
+  }
   auto restored = co_await x_pool.restore_sizes();
   if (!restored.ok()) {
     x_log.error("a segment stays closed against readers", {{"error", restored.error()}});
@@ -144,7 +147,7 @@ Task<void> Chains::remount_held() {
     co_return;
   }
   for (const ChainRecord& record : *records) {
-    auto outcome = co_await mount(record.layers, record.keep_whiteouts);
+    auto outcome = co_await mount(record.layers, record.keep_whiteouts, Purpose::kAhead);
     if (!outcome.ok())
       x_log.error("a held chain cannot be mounted",
                   {{"chain", record.id.hex()}, {"error", outcome.error()}});
@@ -156,8 +159,9 @@ Task<Result<std::string>> Chains::mount(std::vector<Digest> layers, bool keep_wh
   const Digest id = id_of(layers, keep_whiteouts);
   auto outcome = co_await mount_shared(id, std::move(layers), keep_whiteouts);
   const auto live = x_live.find(id);
-  if (live == x_live.end() || purpose == Purpose::kAhead || live->second.used) co_return outcome;
-  live->second.used = true;
+  if (live == x_live.end()) co_return outcome;
+  live->second.idle_since.reset();
+  if (purpose == Purpose::kAhead || std::exchange(live->second.used, true)) co_return outcome;
   if (x_options.on_used) x_options.on_used(live->second.record);
   co_return outcome;
 }
@@ -384,7 +388,7 @@ Task<void> Chains::collect() {
   for (const UnheldChain& one : *unheld) {
     if (x_pending.contains(one.id)) continue;
     if (stays_idle(one))
-      idle.emplace(x_live[one.id].idle_since, one.id);
+      idle.emplace(*x_live[one.id].idle_since, one.id);
     else
       co_await end_chain(one.id);
   }
@@ -406,14 +410,11 @@ bool Chains::stays_idle(const UnheldChain& chain) {
   if (found == x_live.end()) return false;
   Live& live = found->second;
   const auto now = std::chrono::steady_clock::now();
-  if (live.used) {
-    live.used = false;
-    live.idle_since = now;
-    if (x_options.on_idle) x_options.on_idle(live.record);
-  }
+  if (!live.idle_since) live.idle_since = now;
+  if (std::exchange(live.used, false) && x_options.on_idle) x_options.on_idle(live.record);
   // With its end is learned whether the older superblock, perhaps a lost one, is gone.
   if (live.again || !live.mounted || !chain.layers_held) return false;
-  return now - live.idle_since < x_options.keep_idle;
+  return now - *live.idle_since < x_options.keep_idle;
 }
 
 std::vector<ChainStatus> Chains::status() const {

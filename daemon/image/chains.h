@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,8 +28,8 @@ struct ChainOptions {
   bool directio = false;
   std::chrono::milliseconds keep_idle{0};  // chains nobody holds stay mounted for so long
   size_t max_idle = 64;                    // and no more of them: a stop unmounts each
-  // Told, where not empty, of mounts as they come and as their superblocks go; and of the first
-  // holder that uses a mount, and of the last that has left it.
+  // Told, where not empty, of mounts as they come, remount_held() of those that were found, and as
+  // their superblocks go; and of the first holder that uses a mount, and of the last that has left.
   std::function<void(const ChainRecord& chain, const std::string& mountpoint)> on_mounted;
   std::function<void(const ChainRecord& chain)> on_unmounted;
   std::function<void(const ChainRecord& chain)> on_used;
@@ -56,7 +57,8 @@ class Chains {
   // keep the old ones until they end; the guard, where there is one, kills them before they read
   // there.
   Result<void> recover(bool fresh);
-  // After door.start(): mounts again what holders need and a reboot took away.
+  // After door.start(): mounts again what holders need and a reboot took away. Nobody starts by
+  // that.
   Task<void> remount_held();
 
   enum class Purpose : uint8_t { kUse, kAhead };
@@ -89,7 +91,7 @@ class Chains {
     std::map<SegmentId, ProbeFile> probes = {};
     bool used = false;   // by a holder
     bool again = false;  // an older superblock of it may still be in use
-    std::chrono::steady_clock::time_point idle_since = std::chrono::steady_clock::now();
+    std::optional<std::chrono::steady_clock::time_point> idle_since = {};  // as collect() found
   };
   using Pending = OneShot<Result<std::string>>;
 

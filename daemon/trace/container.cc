@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kMaxDepth = 12;
+constexpr int kMaxProcesses = 1024;  // the first of a container is among the first of the list
 constexpr size_t kMaxArgumentBytes = 4096;  // of all of them, in a profile
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
@@ -91,8 +92,28 @@ Dweller dweller(pid_t pid) {
 }
 
 bool has_processes(const std::string& cgroup_directory) {
+  // v2 counts all levels itself.
+  const std::string events = read_text(cgroup_directory + "/cgroup.events");
+  if (!events.empty()) return events.find("populated 1") != events.npos;
+  if (!read_text(cgroup_directory + "/cgroup.procs").empty()) return true;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(cgroup_directory, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it.depth() >= kMaxDepth) it.disable_recursion_pending();
+    if (it->path().filename() == "cgroup.procs" && !read_text(it->path()).empty()) return true;
+  }
+  return false;
+}
+
+uint64_t oldest_process_ns(const std::string& cgroup_directory) {
   std::ifstream processes(cgroup_directory + "/cgroup.procs");
-  return processes && processes.peek() != std::ifstream::traits_type::eof();
+  uint64_t oldest_ns = 0;
+  pid_t pid = 0;
+  for (int i = 0; i < kMaxProcesses && processes >> pid; ++i) {
+    const uint64_t start_ns = process_start_ns(pid);
+    if (start_ns != 0 && (oldest_ns == 0 || start_ns < oldest_ns)) oldest_ns = start_ns;
+  }
+  return oldest_ns;
 }
 
 uint64_t process_start_ns(pid_t pid) {

@@ -28,7 +28,12 @@ enum class Dweller : uint8_t {
 };
 Dweller dweller(pid_t pid);
 
+// It or a cgroup below it.
 bool has_processes(const std::string& cgroup_directory);
+
+// When the oldest process of the cgroup started, as process_start_ns: of a container its first one,
+// which lives as long. 0: there is none.
+uint64_t oldest_process_ns(const std::string& cgroup_directory);
 
 // CLOCK_MONOTONIC, exact to 10 ms; 0 when it is gone.
 uint64_t process_start_ns(pid_t pid);

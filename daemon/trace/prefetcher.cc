@@ -17,9 +17,11 @@ void Prefetcher::add(PrefetchList wish) {
   if (wish.ranges.empty() || x_stop.cancelled()) return;
   auto list = std::make_shared<List>();
   list->wish = std::move(wish);
-  name_pieces(*list);
   const bool urgent = list->wish.priority != Priority::kBackground;
-  if (urgent) x_judged.push_back(list);
+  if (urgent) {
+    name_pieces(*list);
+    x_judged.push_back(list);
+  }
   (urgent ? x_urgent : x_idle).push_back(std::move(list));
   start_workers();
 }

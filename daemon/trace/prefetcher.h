@@ -84,7 +84,7 @@ class Prefetcher {
     PrefetchList wish;
     size_t next = 0;
     std::deque<Read> planned;  // of the ranges before `next`
-    // Pieces of its ranges; present or asked for already: true.
+    // Pieces of its ranges; present or asked for already: true. Of a background list those alone.
     std::map<std::pair<SegmentId, size_t>, bool> pieces;
     std::set<SegmentId> segments;
     unsigned fits = 0;    // pieces that readers fetched before it

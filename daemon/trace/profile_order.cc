@@ -79,17 +79,18 @@ class Merger {
   }
 
   Result<void> add_entry(const ProfileEntry& entry, BlockKey& key) {
-    if (entry.range.length == 0) {
+    const bool whole = entry.range.length == 0;
+    const uint64_t end = entry.range.end();
+    const uint64_t blocks =
+        whole ? 1 : (end - 1) / kProfileBlockBytes - entry.range.offset / kProfileBlockBytes + 1;
+    if (blocks > x_rules.max_blocks - x_added)  // x_added is never more
+      return make_error(Errc::kNoSpace, "the profiles have more than " +
+                                            std::to_string(x_rules.max_blocks) + " blocks");
+    if (whole) {
       key.block = kWholeFile;
       add_block(key, {0, 0}, entry);
       return {};
     }
-    const uint64_t end = entry.range.end();
-    const uint64_t blocks =
-        (end - 1) / kProfileBlockBytes - entry.range.offset / kProfileBlockBytes + 1;
-    if (blocks > x_rules.max_blocks - x_added)
-      return make_error(Errc::kNoSpace, "the profiles have more than " +
-                                            std::to_string(x_rules.max_blocks) + " blocks");
     for (uint64_t at = entry.range.offset; at < end;) {
       key.block = at / kProfileBlockBytes;
       const uint64_t stop = std::min((key.block + 1) * kProfileBlockBytes, end);

@@ -38,6 +38,14 @@ void append_places(const PlacedLayer& layer, const Inode& file, const ProfileEnt
   }
 }
 
+uint64_t bytes_of(const std::vector<NamedLayer>& layers) {
+  uint64_t bytes = 0;
+  for (const NamedLayer& layer : layers) {
+    for (const Extent& extent : layer.placed.index->extents) bytes += extent.bytes;
+  }
+  return bytes;
+}
+
 class Finder {
  public:
   Finder(const Profile& profile, const std::vector<NamedLayer>& layers) : x_layers(layers) {
@@ -73,15 +81,17 @@ class Finder {
 }  // namespace
 
 std::vector<PrefetchRange> profile_ranges(const Profile& profile,
-                                          const std::vector<NamedLayer>& layers,
-                                          size_t max_ranges) {
+                                          const std::vector<NamedLayer>& layers) {
   const Finder finder(profile, layers);
   std::vector<PrefetchRange> ranges;
+  uint64_t bytes = 0;
+  const uint64_t max_bytes = 2 * bytes_of(layers);
   for (const ProfileEntry& entry : profile.entries) {
-    if (ranges.size() >= max_ranges) break;
+    const size_t before = ranges.size();
     finder.append(entry, ranges);
+    for (size_t i = before; i < ranges.size(); ++i) bytes += ranges[i].range.length;
+    if (bytes > max_bytes) break;
   }
-  ranges.resize(std::min(ranges.size(), max_ranges));
   return ranges;
 }
 

@@ -17,11 +17,11 @@ struct NamedLayer {
 
 // The places of the profile's ranges, in its order. What the image does not have, as in a profile
 // of somebody else's making, is left out. An entry without a layer means the topmost layer that has
-// such a file.
-//   layers      of the image, bottom first
-//   max_ranges  the rest is left out
+// such a file. What names the same bytes again and again ends where twice the layers' size is
+// named.
+//   layers  of the image, bottom first
 std::vector<PrefetchRange> profile_ranges(const Profile& profile,
-                                          const std::vector<NamedLayer>& layers, size_t max_ranges);
+                                          const std::vector<NamedLayer>& layers);
 
 // All data of the image, in the order of its layers.
 std::vector<PrefetchRange> all_ranges(const std::vector<NamedLayer>& layers);

@@ -119,11 +119,14 @@ Result<void> Recorder::attach() {
   return {};
 }
 
-void Recorder::rest() {
+void Recorder::rest(bool forget_all) {
   const std::lock_guard lock(x_mutex);
   if (!x_devices.empty() || !x_attached) return;
   access__detach(x_skeleton);
   x_attached = false;
+  if (!forget_all) return;
+  const auto removed = remove_areas(std::nullopt);  // what is left is counted as dropped one day
+  static_cast<void>(removed);
 }
 
 std::vector<FirstRead> Recorder::take_first_reads() {
@@ -220,17 +223,17 @@ Result<Recording> Recorder::recording(CgroupId cgroup) const {
   return page_runs(areas, x_sight);
 }
 
-Result<void> Recorder::forget_cgroup(CgroupId cgroup) {
-  bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.cgroups), &cgroup);
+Result<void> Recorder::end_cgroup(CgroupId cgroup) {
+  TRY(set_cgroup(cgroup, ACCESS_ENDED));
   return remove_areas(cgroup);
 }
 
-Result<void> Recorder::remove_areas(CgroupId cgroup) {
+Result<void> Recorder::remove_areas(std::optional<CgroupId> cgroup) {
   TRY(areas, read_areas());
   for (const SeenArea& area : areas) {
-    if (area.key.cgroup != cgroup) continue;
+    if (cgroup && area.key.cgroup != *cgroup) continue;
     bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.areas), &area.key);
-    const access_reader_key reader{cgroup, area.key.device, 0};
+    const access_reader_key reader{area.key.cgroup, area.key.device, 0};
     bpf_map_delete_elem(bpf_map__fd(x_skeleton->maps.announced), &reader);
   }
   return {};

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -66,7 +67,8 @@ class Recorder {
   Result<uint32_t> record_mount(const std::string& mountpoint, CgroupScope scope);
   void forget_mount(uint32_t device);
   // Detaches from the kernel when no mount is recorded any more; that takes it some milliseconds.
-  void rest();
+  //   forget_all  what was recorded is not wanted either
+  void rest(bool forget_all = false);
 
   // From now on; directory: of the cgroup, in the hierarchy of the options.
   Result<CgroupId> record_cgroup(const std::string& directory);
@@ -82,9 +84,9 @@ class Recorder {
   Result<std::map<CgroupId, uint64_t>> touched_pages() const;
   // What was recorded of it up to now. Stays recorded.
   Result<Recording> recording(CgroupId cgroup) const;
-  // What it does from now on counts as a first touch again: where the mount is recorded for every
-  // cgroup it begins anew, else it is not recorded any more.
-  Result<void> forget_cgroup(CgroupId cgroup);
+  // Nothing more of it nor of those below it, unless record_cgroup says so; what was recorded is
+  // gone.
+  Result<void> end_cgroup(CgroupId cgroup);
 
   Result<RecorderCounts> counts() const;
   Sight sight() const { return x_sight; }
@@ -101,7 +103,7 @@ class Recorder {
   Result<void> attach();
   Result<std::vector<SeenArea>> read_areas() const;
   Result<void> set_cgroup(CgroupId cgroup, uint8_t what);
-  Result<void> remove_areas(CgroupId cgroup);
+  Result<void> remove_areas(std::optional<CgroupId> cgroup);  // nullopt: of all
 
   struct access* x_skeleton = nullptr;
   struct ring_buffer* x_readers = nullptr;

@@ -12,8 +12,13 @@ namespace dedup {
 namespace {
 
 constexpr std::chrono::milliseconds kLookInterval{500};
+// A program that is fetched on demand may take seconds to replace the runtime's process.
 constexpr std::chrono::milliseconds kEntrypointWaits[] = {
     std::chrono::milliseconds(20), std::chrono::milliseconds(80), std::chrono::milliseconds(300)};
+constexpr std::chrono::milliseconds kEntrypointLaterWait{1000};
+// A mount is recorded so late, at most, for the start of a container in it to be a whole one.
+constexpr uint64_t kMaxLateNs = 1'000'000'000;
+constexpr size_t kMaxEnded = 4096;
 constexpr uint64_t kMaxPrepareNs = 600'000'000'000;  // what is older belongs to an earlier start
 constexpr size_t kMaxKnownImages = 4096;
 
@@ -44,16 +49,20 @@ struct Recordings::Run {
   uint64_t changed_ns = 0;   // when touched_pages grew last
   bool by_operator = false;  // in the middle of its life: no start
   bool finishing = false;
+  bool taken = false;  // its touches, out of the recorder
   OneShot<Result<std::string>> done;
 
   explicit Run(Ring& ring) : done(ring) {}
 };
 
-// A reader of a recorded mount, after a look at /proc.
+// A reader of a recorded mount, before and after a look at /proc.
 struct Recordings::Found {
   FirstRead read;
+  uint64_t since_ns = 0;  // the mount is recorded
+  bool ended = false;     // it was recorded before
+  bool busy = false;      // it is being recorded, of another mount
   std::string directory;
-  bool container = false;
+  bool starts = false;  // a container, and from now on recorded
   uint64_t start_ns = 0;
 };
 
@@ -108,7 +117,9 @@ void Recordings::mounted(std::vector<Digest> layers, Whiteouts whiteouts, std::s
   TracedImage image = known != x_known.end()
                           ? known->second
                           : TracedImage{key.first, "", std::nullopt, std::move(layers)};
-  x_mounts[key] = Mount{std::move(image), whiteouts, std::move(mountpoint)};
+  Mount& mount = x_mounts[key];
+  if (mount.device != 0) forget(mount.device);  // of a superblock that something still keeps
+  mount = Mount{std::move(image), whiteouts, std::move(mountpoint)};
   x_tasks.spawn(consider(key));
 }
 
@@ -127,7 +138,9 @@ void Recordings::forget(uint32_t device) {
 
 Task<void> Recordings::rest() {
   const auto gate = co_await x_gate.acquire(1, Priority::kBackground, x_stop.token());
-  if (gate.held()) co_await x_workers.run(Priority::kBackground, [this] { x_recorder->rest(); });
+  if (!gate.held()) co_return;
+  const bool forget_all = x_runs.empty();
+  co_await x_workers.run(Priority::kBackground, [&] { x_recorder->rest(forget_all); });
 }
 
 size_t Recordings::running(const Digest& key) const {
@@ -167,47 +180,48 @@ Task<void> Recordings::consider(MountKey key) {
   }
   // Never on the thread that answers the mount's readers.
   const std::string mountpoint = mount.mountpoint;
+  const uint64_t now_ns = monotonic_ns();
   const auto device = co_await x_workers.run(Priority::kPrefetch, [&] {
     return x_recorder->record_mount(mountpoint, every ? CgroupScope::kEvery : CgroupScope::kNamed);
   });
   const auto still = x_mounts.find(key);
-  if (!device.ok())
+  if (!device.ok()) {
     x_log.warn("a mount is not recorded", {{"error", device.error()}});
-  else if (still != x_mounts.end() && still->second.mountpoint == mountpoint)
+  } else if (still != x_mounts.end() && still->second.mountpoint == mountpoint) {
+    if (still->second.device == 0 || !still->second.every) still->second.since_ns = now_ns;
     still->second.device = *device;
-  else
+    still->second.every = every;
+  } else {
     forget(*device);
+  }
 }
 
 Task<void> Recordings::take_first_reads() {
   const auto gate = co_await x_gate.acquire(1, Priority::kOnDemand, x_stop.token());
   if (!gate.held()) co_return;
+  const auto reads = co_await x_workers.run(Priority::kOnDemand,
+                                            [this] { return x_recorder->take_first_reads(); });
   std::vector<Found> found;
-  co_await x_workers.run(Priority::kOnDemand, [&] {
-    for (const FirstRead& read : x_recorder->take_first_reads()) {
-      auto directory = cgroup_directory(read.cgroup, node_hierarchy());
-      Found one{read, directory.ok() ? *directory : "", false, read.first_ns};
-      const auto root = hierarchy_root(node_hierarchy());
-      one.container = dweller(read.pid) != Dweller::kHost && (!root.ok() || one.directory != *root);
-      if (const uint64_t start_ns = process_start_ns(read.pid); start_ns != 0)
-        one.start_ns = std::min(start_ns, read.first_ns);
-      const auto noted = one.container ? Result<void>() : x_recorder->ignore_cgroup(read.cgroup);
-      if (one.container && !one.directory.empty()) {
-        // From now on its own cgroups count as it.
-        const auto recorded = x_recorder->record_cgroup(one.directory);
-        static_cast<void>(recorded);
-      }
-      if (!noted.ok()) x_log.warn("a reader cannot be ignored", {{"error", noted.error()}});
-      found.push_back(std::move(one));
+  for (const FirstRead& read : reads) {
+    const Mount* mount = mount_of(read.device);
+    Found one{.read = read, .ended = x_ended.contains(read.cgroup), .directory = {}};
+    bool known = false;
+    for (const RunPtr& run : x_runs) {
+      if (run->cgroup != read.cgroup || run->taken) continue;
+      one.busy = true;
+      known = known || run->mount.device == 0 || run->mount.device == read.device;
     }
+    if (mount == nullptr || known) continue;
+    one.since_ns = mount->since_ns;
+    found.push_back(std::move(one));
+  }
+  co_await x_workers.run(Priority::kOnDemand, [&] {
+    for (Found& one : found) look_at(one);
   });
   for (Found& one : found) {
+    if (one.ended) note_ended(one.read.cgroup);
     const Mount* mount = mount_of(one.read.device);
-    const bool known = std::ranges::any_of(x_runs, [&one](const RunPtr& run) {
-      return run->cgroup == one.read.cgroup &&
-             (run->mount.device == 0 || run->mount.device == one.read.device);
-    });
-    if (!one.container || mount == nullptr || known) continue;
+    if (!one.starts || mount == nullptr) continue;
     auto run = std::make_shared<Run>(x_ring);
     run->cgroup = one.read.cgroup;
     run->container = container_id(one.directory);
@@ -217,6 +231,38 @@ Task<void> Recordings::take_first_reads() {
     run->start_ns = one.start_ns;
     begin(std::move(run));
   }
+}
+
+// On a worker: is it a container, and does it start? One that runs already must not become a start
+// of a few late reads, which others would be prefetched by.
+void Recordings::look_at(Found& found) {
+  const CgroupId cgroup = found.read.cgroup;
+  const auto directory = cgroup_directory(cgroup, node_hierarchy());
+  if (directory.ok()) found.directory = *directory;
+  const auto root = hierarchy_root(node_hierarchy());
+  const bool container =
+      dweller(found.read.pid) != Dweller::kHost && (!root.ok() || found.directory != *root);
+  found.start_ns = found.read.first_ns;
+  for (const uint64_t start_ns :
+       {process_start_ns(found.read.pid), oldest_process_ns(found.directory)}) {
+    if (start_ns != 0) found.start_ns = std::min(found.start_ns, start_ns);
+  }
+  const bool late = found.start_ns + kMaxLateNs < found.since_ns;
+  found.ended = !found.busy && container && (found.ended || late);
+  found.starts = container && !found.ended && !late;
+  Result<void> noted;
+  if (!container) noted = x_recorder->ignore_cgroup(cgroup);
+  if (found.ended) noted = x_recorder->end_cgroup(cgroup);
+  if (!noted.ok()) x_log.warn("a reader cannot be ignored", {{"error", noted.error()}});
+  if (!found.starts || found.directory.empty()) return;
+  // From now on its own cgroups count as it.
+  const auto recorded = x_recorder->record_cgroup(found.directory);
+  static_cast<void>(recorded);
+}
+
+void Recordings::note_ended(CgroupId cgroup) {
+  if (x_ended.size() >= kMaxEnded) x_ended.clear();  // the kernel remembers as many
+  x_ended.insert(cgroup);
 }
 
 void Recordings::begin(RunPtr run) {
@@ -229,12 +275,11 @@ void Recordings::begin(RunPtr run) {
 }
 
 Task<void> Recordings::learn_entrypoint(RunPtr run) {
-  for (const auto wait : kEntrypointWaits) {
-    if (run->pid == 0 || run->finishing || co_await x_ring.sleep(wait, x_stop.token()) != 0)
-      co_return;
+  for (size_t i = 0; run->pid != 0 && run->entrypoint.empty() && !run->finishing; ++i) {
+    const auto wait = i < std::size(kEntrypointWaits) ? kEntrypointWaits[i] : kEntrypointLaterWait;
+    if (co_await x_ring.sleep(wait, x_stop.token()) != 0) co_return;
     run->entrypoint =
         co_await x_workers.run(Priority::kPrefetch, [&] { return entrypoint_of(run->pid); });
-    if (!run->entrypoint.empty()) co_return;
   }
 }
 
@@ -277,26 +322,29 @@ Task<void> Recordings::finish(RunPtr run) {
   run->finishing = true;
   auto outcome = co_await write(run);
   std::erase(x_runs, run);
-  if (outcome.ok()) {
+  if (outcome.ok() && !outcome->empty()) {
     x_log.info("recorded a start", {{"container", run->container}, {"file", *outcome}});
-  } else if (outcome.error().code != Errc::kNotFound) {
+  } else if (!outcome.ok()) {
     x_log.warn("a start is not recorded",
                {{"container", run->container}, {"error", outcome.error()}});
   }
   run->done.set(std::move(outcome));
-  co_await consider_all();
+  co_await reconsider();
 }
 
-// The cgroup is free for a new recording afterwards.
+// When no other run waits for the same container, nothing more of it is recorded afterwards.
 Task<Result<Recording>> Recordings::take_recording(RunPtr run) {
   const auto gate = co_await x_gate.acquire(1, Priority::kPrefetch, x_stop.token());
   if (!gate.held()) co_return make_error(Errc::kCancelled, "the daemon is stopping");
-  const bool shared = std::ranges::any_of(
-      x_runs, [&run](const RunPtr& other) { return other != run && other->cgroup == run->cgroup; });
+  run->taken = true;
+  const bool shared = std::ranges::any_of(x_runs, [&run](const RunPtr& other) {
+    return other->cgroup == run->cgroup && !other->taken;
+  });
+  if (!shared) note_ended(run->cgroup);
   RecorderCounts counts = x_counts;
   auto recording = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<Recording> {
     TRY(seen, x_recorder->recording(run->cgroup));
-    if (!shared) TRY(x_recorder->forget_cgroup(run->cgroup));
+    if (!shared) TRY(x_recorder->end_cgroup(run->cgroup));
     TRY(now, x_recorder->counts());
     counts = now;
     return seen;
@@ -308,14 +356,14 @@ Task<Result<Recording>> Recordings::take_recording(RunPtr run) {
   co_return recording;
 }
 
+// Returns the path of the file; empty: the container has read nothing of an image.
 Task<Result<std::string>> Recordings::write(RunPtr run) {
   CO_TRY(recording, co_await take_recording(run));
   if (run->mount.device == 0) {
     std::set<uint32_t> devices;
     for (const auto& [key, mount] : x_mounts) devices.insert(mount.device);
     const Mount* mount = mount_of(most_touched_device(recording, devices));
-    if (mount == nullptr)
-      co_return make_error(Errc::kNotFound, "container " + run->container + " read no image");
+    if (mount == nullptr) co_return std::string();
     run->mount = *mount;
   }
   const Mount& mount = run->mount;
@@ -334,8 +382,7 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
   auto file = co_await x_workers.run(Priority::kPrefetch, [&]() -> Result<std::string> {
     Profile profile =
         profile_of(recording, x_recorder->sight(), mount.device, view.files(), run->start_ns);
-    if (profile.entries.empty())
-      return make_error(Errc::kNotFound, "container " + run->container + " read no file");
+    if (profile.entries.empty()) return std::string();
     profile.image = mount.image.manifest;
     profile.entrypoint = entrypoint;
     profile.container = run->container;
@@ -346,7 +393,7 @@ Task<Result<std::string>> Recordings::write(RunPtr run) {
                             : x_files.add_start(mount.image, profile);
   });
   const auto wanted = x_wanted.find(mount.image.key);
-  if (file.ok() && wanted != x_wanted.end()) {
+  if (file.ok() && !file->empty() && wanted != x_wanted.end()) {
     auto& files = wanted->second.files;
     files.push_back(*file);
     if (files.size() > TraceFilesLimits{}.max_starts) files.erase(files.begin());
@@ -373,7 +420,7 @@ Task<Result<std::vector<std::string>>> Recordings::stop_image(Digest key) {
   }
   CO_TRY(last, co_await finish_those(std::move(runs)));
   files.insert(files.end(), last.begin(), last.end());
-  co_await consider_all();  // it may be that no run ended now
+  co_await reconsider();  // it may be that no run ended now
   co_return files;
 }
 
@@ -391,18 +438,19 @@ Task<Result<std::string>> Recordings::start_container(std::string id) {
       run->directory = std::move(directory);
       return {};
     }));
+    const bool known = std::ranges::any_of(
+        x_runs, [&run](const RunPtr& other) { return other->cgroup == run->cgroup; });
+    if (known) co_return make_error(Errc::kExists, run->container + " is being recorded already");
+    x_ended.erase(run->cgroup);
+    run->by_operator = true;
+    run->start_ns = monotonic_ns();
+    begin(run);  // before its first read is looked at
   }
-  const bool known = std::ranges::any_of(
-      x_runs, [&run](const RunPtr& other) { return other->cgroup == run->cgroup; });
-  if (known) co_return make_error(Errc::kExists, run->container + " is being recorded already");
-  run->by_operator = true;
-  run->start_ns = monotonic_ns();
-  begin(run);
-  co_await consider_all();
+  co_await reconsider();
   co_return run->container;
 }
 
-Task<void> Recordings::consider_all() {
+Task<void> Recordings::reconsider() {
   std::vector<MountKey> mounts;
   for (const auto& [key, mount] : x_mounts) mounts.push_back(key);
   for (const MountKey& key : mounts) co_await consider(key);
@@ -422,11 +470,8 @@ Task<Result<std::vector<std::string>>> Recordings::finish_those(std::vector<RunP
   for (const RunPtr& run : runs) {
     if (!run->finishing) x_tasks.spawn(finish(run));
     const Result<std::string>& outcome = co_await run->done.wait();
-    if (outcome.ok()) {
-      written.push_back(*outcome);
-    } else if (outcome.error().code != Errc::kNotFound) {
-      co_return outcome.error();
-    }
+    if (!outcome.ok()) co_return outcome.error();
+    if (!outcome->empty()) written.push_back(*outcome);
   }
   co_return written;
 }
@@ -438,6 +483,17 @@ std::vector<RecordingStatus> Recordings::active() const {
                    (monotonic_ns() - run->start_ns) / 1'000'000, run->touched_pages * kPageBytes});
   }
   return all;
+}
+
+std::vector<Digest> Recordings::recorded(const std::string& ref) const {
+  std::set<Digest> keys;
+  for (const auto& [key, wanted] : x_wanted) {
+    if (wanted.image.ref == ref) keys.insert(key);
+  }
+  for (const RunPtr& run : x_runs) {
+    if (run->mount.image.ref == ref) keys.insert(run->mount.image.key);
+  }
+  return {keys.begin(), keys.end()};
 }
 
 std::vector<TracedImage> Recordings::wanted() const {

@@ -64,7 +64,12 @@ class Recordings {
   //   errors  kNotFound: it is not being recorded
   Task<Result<std::vector<std::string>>> stop_container(std::string id);
 
+  // After files of TraceFiles went: mounts may have to be recorded again.
+  Task<void> reconsider();
+
   std::vector<RecordingStatus> active() const;
+  // Images of that name of which something is being recorded, or wanted.
+  std::vector<Digest> recorded(const std::string& ref) const;
   std::vector<TracedImage> wanted() const;
   // Why nothing is recorded; empty: it is.
   const std::string& unusable() const { return x_unusable; }
@@ -80,6 +85,8 @@ class Recordings {
     Whiteouts whiteouts = Whiteouts::kApply;
     std::string mountpoint;
     uint32_t device = 0;  // 0: not recorded
+    bool every = false;   // not only containers somebody named
+    uint64_t since_ns = 0;
   };
   struct Wanted {
     TracedImage image;
@@ -93,7 +100,8 @@ class Recordings {
   void forget(uint32_t device);
   Task<void> rest();
   Task<void> take_first_reads();
-  Task<void> consider_all();
+  void look_at(Found& found);
+  void note_ended(CgroupId cgroup);
   void begin(RunPtr run);
   Task<void> learn_entrypoint(RunPtr run);
   Task<void> watch_runs();
@@ -119,6 +127,7 @@ class Recordings {
   std::map<Digest, TracedImage> x_known;  // names of images that were prepared lately
   std::map<Digest, uint64_t> x_prepared_ns;
   std::vector<RunPtr> x_runs;
+  std::set<CgroupId> x_ended;  // recorded, or running before anybody looked
   bool x_watching = false;
   FetchLog x_fetch_log;
   RecorderCounts x_counts;

@@ -72,12 +72,39 @@ bool is_start(const std::string& name) {
   return name.starts_with(kStartPrefix) && name.ends_with(kSuffix);
 }
 
+// Of "start-TIME[-CONTAINER].profile" or "part-...".
+TraceFile described(const fs::path& path) {
+  std::error_code error;
+  TraceFile file{path, fs::file_size(path, error), TraceKind::kProfile, "", ""};
+  std::string name = path.stem();
+  if (!name.starts_with(kStartPrefix) && !name.starts_with(kPartPrefix)) return file;
+  file.kind = name.starts_with(kStartPrefix) ? TraceKind::kStart : TraceKind::kPart;
+  name.erase(0, name.find('-') + 1);
+  const size_t end = std::min(name.find('-'), name.size());
+  file.recorded = name.substr(0, end);
+  if (end < name.size()) file.container = name.substr(end + 1);
+  return file;
+}
+
 std::vector<fs::path> entries_of(const std::string& directory) {
   std::vector<fs::path> paths;
   std::error_code error;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
     paths.push_back(it->path());
   std::ranges::sort(paths, std::greater<>());
+  return paths;
+}
+
+// Last written to first.
+std::vector<fs::path> by_last_write(const std::string& directory) {
+  std::vector<std::pair<fs::file_time_type, fs::path>> dated;
+  for (const fs::path& path : entries_of(directory)) {
+    std::error_code error;
+    dated.emplace_back(fs::last_write_time(path, error), path);
+  }
+  std::ranges::sort(dated, std::greater<>());
+  std::vector<fs::path> paths;
+  for (auto& [time, path] : dated) paths.push_back(std::move(path));
   return paths;
 }
 
@@ -147,6 +174,7 @@ Result<std::string> TraceFiles::put(const TracedImage& image, const Profile& pro
                                     const std::string& name) {
   const std::string directory = directory_of(image.key);
   TRY(file, write_profile(profile));
+  const std::lock_guard lock(x_writing);
   TRY(make_directories(directory));
   const std::string description = to_json(image).dump() + "\n";
   TRY(write_file_durably(directory + "/" + kImageName, as_bytes(description)));
@@ -165,15 +193,10 @@ void TraceFiles::drop_old(const Digest& key, std::string_view prefix) const {
 }
 
 void TraceFiles::drop_old_images() const {
-  std::vector<std::pair<fs::file_time_type, fs::path>> images;
-  for (const fs::path& path : entries_of(x_directory)) {
-    std::error_code error;
-    images.emplace_back(fs::last_write_time(path, error), path);
-  }
-  std::ranges::sort(images, std::greater<>());
+  const auto images = by_last_write(x_directory);
   for (size_t i = x_limits.max_images; i < images.size(); ++i) {
     std::error_code error;
-    fs::remove_all(images[i].second, error);
+    fs::remove_all(images[i], error);
   }
 }
 
@@ -187,9 +210,9 @@ size_t TraceFiles::starts(const Digest& key) const {
 std::vector<TraceFile> TraceFiles::files(const Digest& key) const {
   std::vector<TraceFile> files;
   for (const fs::path& path : entries_of(directory_of(key))) {
-    std::error_code error;
-    if (path.extension() == kSuffix) files.push_back({path, fs::file_size(path, error)});
+    if (path.extension() == kSuffix) files.push_back(described(path));
   }
+  std::ranges::stable_sort(files, std::greater<>(), &TraceFile::recorded);
   return files;
 }
 
@@ -201,7 +224,7 @@ std::optional<TracedImage> TraceFiles::image(const Digest& key) const {
 
 std::vector<TracedImage> TraceFiles::list() const {
   std::vector<TracedImage> images;
-  for (const fs::path& path : entries_of(x_directory)) {
+  for (const fs::path& path : by_last_write(x_directory)) {
     auto image = read_image(path / kImageName);
     if (image.ok()) images.push_back(std::move(*image));
   }
@@ -250,11 +273,20 @@ Result<Profile> TraceFiles::merged_starts(const TracedImage& image) const {
     return make_error(Errc::kNotFound, "no start of " + image.ref + " was recorded");
   const auto largest = std::ranges::max_element(
       newest, {}, [&groups](const Kind& kind) { return groups[kind].size(); });
-  return merge_profiles(groups[*largest]);
+  std::vector<Profile>& group = groups[*largest];
+  auto merged = merge_profiles(group);
+  // As many of the newest as can be looked at together.
+  while (!merged.ok() && merged.error().code == Errc::kNoSpace && group.size() > 1) {
+    group.resize((group.size() + 1) / 2);
+    merged = merge_profiles(group);
+  }
+  return merged;
 }
 
 Result<Profile> TraceFiles::best(const TracedImage& image) const {
   auto own = merged_starts(image);
+  if (!own.ok() && own.error().code != Errc::kNotFound)
+    x_log.warn("starts cannot be merged", {{"image", image.ref}, {"error", own.error()}});
   auto pulled = usable(directory_of(image.key) + "/" + kPulledName, image);
   if (own.ok() && (!pulled || own->runs >= pulled->runs)) return own;
   if (pulled) return std::move(*pulled);
@@ -264,6 +296,7 @@ Result<Profile> TraceFiles::best(const TracedImage& image) const {
 }
 
 Result<void> TraceFiles::remove(const Digest& key) {
+  const std::lock_guard lock(x_writing);
   std::error_code error;
   if (fs::remove_all(directory_of(key), error) == 0 || error)
     return make_error(Errc::kNotFound, "nothing was recorded of this image");

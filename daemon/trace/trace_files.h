@@ -3,8 +3,8 @@
 //
 //   DIRECTORY/IMAGE/image.json         which image that is
 //   DIRECTORY/IMAGE/start-*.profile    one recorded start each
-//   DIRECTORY/IMAGE/part-*.profile     of a container that ran already: for people, not for
-//   prefetch DIRECTORY/IMAGE/registry.profile   pulled from the image's registry
+//   DIRECTORY/IMAGE/part-*.profile     of a container that ran already: for people alone
+//   DIRECTORY/IMAGE/registry.profile   pulled from the image's registry
 //   DIRECTORY/IMAGE/list.profile       imported by an operator
 //
 // IMAGE are the first 32 hex digits of image_key(): the layers decide, so a retagged image keeps
@@ -12,6 +12,7 @@
 // never more.
 #pragma once
 
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,9 +33,14 @@ struct TracedImage {
   std::vector<Digest> layers;  // bottom first
 };
 
+enum class TraceKind : uint8_t { kStart, kPart, kProfile };
+
 struct TraceFile {
   std::string path;
   uint64_t bytes = 0;
+  TraceKind kind = TraceKind::kProfile;
+  std::string recorded;   // by its name, not for kProfile; sorts as time does
+  std::string container;  // by its name; may be empty
 };
 
 struct TraceFilesLimits {
@@ -56,8 +62,9 @@ class TraceFiles {
   size_t starts(const Digest& key) const;
   // By image.json; nullopt when nothing was written for it.
   std::optional<TracedImage> image(const Digest& key) const;
-  // Newest first.
+  // Newest recording first, then what was not recorded here.
   std::vector<TraceFile> files(const Digest& key) const;
+  // The one last written to first. Where a tag has moved, several have one name.
   std::vector<TracedImage> list() const;
 
   // The profile to prefetch by: of the recorded starts, merged per entrypoint, and of what was
@@ -80,9 +87,10 @@ class TraceFiles {
   std::optional<Profile> usable(const std::string& path, const TracedImage& image) const;
   std::vector<Profile> read_starts(const TracedImage& image) const;
 
-  std::string x_directory;
+  const std::string x_directory;
   Log& x_log;
-  TraceFilesLimits x_limits;
+  const TraceFilesLimits x_limits;
+  std::mutex x_writing;  // one at a time: they share names until they are complete
 };
 
 }  // namespace dedup

@@ -94,10 +94,26 @@ void Warmup::landmark(const LayerRecord& layer, ByteRange blob) {
 void Warmup::used(const std::vector<Digest>& layers) {
   const Digest key = image_key(layers);
   const auto known = x_known.find(key);
-  if (known == x_known.end()) return;
+  if (known == x_known.end()) {
+    x_tasks.spawn(recall(key));
+    return;
+  }
   if (!x_warm.contains(key)) begin(known->second.first, known->second.second);
   const auto arrival = x_arrivals.find(key);
   if (arrival != x_arrivals.end()) arrival->second->note_all();
+}
+
+// An image that came in an earlier life of the daemon. Without a file about it there is nothing to
+// prefetch by.
+Task<void> Warmup::recall(Digest key) {
+  auto image = co_await x_workers.run(Priority::kPrefetch, [&] { return x_files.image(key); });
+  if (!image || x_known.contains(key)) co_return;
+  auto reference = Reference::parse(image->ref);
+  if (!reference.ok()) co_return;
+  bound(x_known);
+  const std::vector<Digest> layers = image->layers;
+  x_known.insert_or_assign(key, std::pair(std::move(*image), std::move(*reference)));
+  used(layers);
 }
 
 void Warmup::unused(const std::vector<Digest>& layers) {
@@ -109,7 +125,10 @@ void Warmup::unused(const std::vector<Digest>& layers) {
 Task<void> Warmup::warm(TracedImage image, Reference reference, std::shared_ptr<Arrival> arrival) {
   auto found = co_await find_profile(image, reference);
   std::shared_ptr<const Profile> profile;
-  if (found.ok()) profile = std::make_shared<const Profile>(std::move(*found));
+  if (found.ok()) {
+    if (found->entries.size() > x_options.max_ranges) found->entries.resize(x_options.max_ranges);
+    profile = std::make_shared<const Profile>(std::move(*found));
+  }
   if (profile != nullptr && names_layers(*profile)) {
     TaskScope layers;
     for (size_t i = 0; i < image.layers.size(); ++i)
@@ -117,10 +136,11 @@ Task<void> Warmup::warm(TracedImage image, Reference reference, std::shared_ptr<
     co_await layers.join();
   } else {
     for (auto& [layer, there] : arrival->layers) co_await there->wait();
-    co_await prefetch_whole(image, profile);
+    co_await prefetch_whole(image, profile, arrival);
   }
   if (x_options.fill) co_await fill(image);
   x_arrivals.erase(image.key);
+  if (arrival->failed) co_return;
   bound(x_warm);
   x_warm.insert(image.key);
 }
@@ -170,10 +190,13 @@ Task<void> Warmup::prefetch_layer(TracedImage image, size_t layer,
       co_await x_workers.run(Priority::kOnDemand, [&]() -> Result<std::vector<PrefetchRange>> {
         TRY(placed, load_layer_index(x_pool.options().directory, digest));
         const std::vector<NamedLayer> one{{digest, std::move(placed)}};
-        return profile_ranges(*profile, one, x_options.max_ranges);
+        return profile_ranges(*profile, one);
       });
   // A layer that failed to come is reported by who asked for it.
-  if (!ranges.ok()) co_return;
+  if (!ranges.ok()) {
+    arrival->failed = true;
+    co_return;
+  }
   x_prefetcher.add({"profile of " + image.ref, image.key, std::move(*ranges)});
 }
 
@@ -188,13 +211,17 @@ Task<Result<std::vector<NamedLayer>>> Warmup::load_layers(TracedImage image) {
   });
 }
 
-Task<void> Warmup::prefetch_whole(TracedImage image, std::shared_ptr<const Profile> profile) {
+Task<void> Warmup::prefetch_whole(TracedImage image, std::shared_ptr<const Profile> profile,
+                                  std::shared_ptr<Arrival> arrival) {
   const auto landmarks = landmarks_of(image);
   if (profile == nullptr && landmarks.empty()) co_return;
   auto layers = co_await load_layers(image);
-  if (!layers.ok()) co_return;
+  if (!layers.ok()) {
+    arrival->failed = true;
+    co_return;
+  }
   auto ranges = co_await x_workers.run(Priority::kPrefetch, [&] {
-    if (profile != nullptr) return profile_ranges(*profile, *layers, x_options.max_ranges);
+    if (profile != nullptr) return profile_ranges(*profile, *layers);
     std::vector<PrefetchRange> all;
     for (const Landmark& landmark : landmarks) {
       const auto before = before_landmark(*landmark.segment, landmark.blob);
@@ -208,9 +235,9 @@ Task<void> Warmup::prefetch_whole(TracedImage image, std::shared_ptr<const Profi
 
 Task<void> Warmup::fill(TracedImage image) {
   auto layers = co_await load_layers(image);
-  if (layers.ok())
-    x_prefetcher.add(
-        {"rest of " + image.ref, image.key, all_ranges(*layers), Priority::kBackground});
+  if (!layers.ok()) co_return;
+  auto ranges = co_await x_workers.run(Priority::kPrefetch, [&] { return all_ranges(*layers); });
+  x_prefetcher.add({"rest of " + image.ref, image.key, std::move(ranges), Priority::kBackground});
 }
 
 }  // namespace dedup

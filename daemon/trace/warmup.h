@@ -23,7 +23,7 @@ namespace dedup {
 struct WarmupOptions {
   bool from_registry = true;
   bool fill = false;          // the rest of the image afterwards
-  size_t max_ranges = 65536;  // of one profile
+  size_t max_ranges = 65536;  // file ranges of one profile
 };
 
 TracedImage traced_image(const ResolvedImage& image);
@@ -44,6 +44,8 @@ class Warmup {
   void unused(const std::vector<Digest>& layers);
   // Layers left the pool: what was warm may not be.
   void removed() { x_warm.clear(); }
+  // The profile of an image did: the next container that uses it is prefetched for by that.
+  void changed(const Digest& image) { x_warm.erase(image); }
 
   // The newest profile the image's registry has, kept in TraceFiles.
   //   returns its path. errors  kNotFound: there is none; those of the registry and of read_profile
@@ -56,17 +58,20 @@ class Warmup {
   };
   struct Arrival {
     std::map<Digest, std::unique_ptr<OneShot<bool>>> layers;  // set when they are there, or failed
+    bool failed = false;                                      // one did
     Arrival(Ring& ring, const TracedImage& image);
     void note(const Digest& layer);
     void note_all();
   };
 
   void begin(TracedImage image, Reference reference);
+  Task<void> recall(Digest image);
   Task<void> warm(TracedImage image, Reference reference, std::shared_ptr<Arrival> arrival);
   Task<Result<Profile>> find_profile(const TracedImage& image, const Reference& reference);
   Task<void> prefetch_layer(TracedImage image, size_t layer, std::shared_ptr<const Profile> profile,
                             std::shared_ptr<Arrival> arrival);
-  Task<void> prefetch_whole(TracedImage image, std::shared_ptr<const Profile> profile);
+  Task<void> prefetch_whole(TracedImage image, std::shared_ptr<const Profile> profile,
+                            std::shared_ptr<Arrival> arrival);
   Task<void> fill(TracedImage image);
   Task<Result<std::vector<NamedLayer>>> load_layers(TracedImage image);
   std::vector<Landmark> landmarks_of(const TracedImage& image) const;

@@ -126,6 +126,47 @@ a_running_one() {
   end_container shell
 }
 
+# in_container NAME COMMAND...: as a liveness probe would.
+in_container() { ctr task exec --exec-id "probe$RANDOM" "$(name "$1")" "${@:2}" >>"$LAB/log/run.log" 2>&1 </dev/null; }
+not_recording() { [ "$(dedupctl trace list --json | jq '.active | length')" = 0 ]; }
+# What that container reads now is of no start. Looks are taken twice a second.
+late_reads() {
+  in_container "$1" cat "$2" || die "cat $2 in $1: $(tail -n 1 "$LAB/log/run.log")"
+  sleep 1.5
+  wait_until 10 not_recording || die "a recording does not end"
+}
+restarted() { local pid; pid=$(dedupd_number .pid) && [ "$pid" != "$1" ] && [ "$pid" != null ]; }
+
+# A container that goes on reading is one start, whoever looks when.
+one_container_is_one_start() {
+  local pid
+  lab_cold dedup "$(traces again 3) | .trace.quiet_time_ms = 1000"
+  pull "$DEMO"
+  run_detached "$DEMO" busy sh -c 'cat /usr/share/dpkg/cputable; sleep 600'
+  trace_of busy
+  late_reads busy /usr/share/dpkg/ostable
+  check_equal "starts of a container that reads on after its start" 1 "$(starts "$DEMO")"
+  pid=$(dedupd_number .pid)
+  kill -KILL "$pid"
+  wait_until 20 restarted "$pid" || die "the worker does not come back"
+  late_reads busy /usr/share/dpkg/tupletable
+  check_equal "starts after the worker was restarted below it" 1 "$(starts "$DEMO")"
+  numpy "$DEMO" next >/dev/null
+  trace_of next
+  check_equal "starts with one that came then, to the same mount" 2 "$(starts "$DEMO")"
+  dedupctl profile rm "$DEMO"
+  late_reads busy /etc/debian_version
+  check_equal "starts after profile rm, the container still runs" 0 "$(starts "$DEMO")"
+  numpy "$DEMO" anew >/dev/null
+  trace_of anew
+  check_equal "starts with one that came then" 1 "$(starts "$DEMO")"
+  run_detached "$DEMO" long sh -c 'for file in /usr/bin/*; do cat "$file" >/dev/null; sleep 0.1; done; sleep 600'
+  wait_until 20 recording long
+  check "trace stop IMAGE ends what is recorded by itself" test -e "$(dedupctl trace stop "$DEMO" | grep -F "$(name long)")"
+  end_container long
+  end_container busy
+}
+
 # A container served wholly from the page cache touches what the first did.
 same_touches() {
   local one=$LAB/$1 two=$LAB/$2 both all
@@ -299,6 +340,7 @@ image_push "$LAB/left" "$LEFT"
 by_itself
 on_request
 fetched_ahead
+one_container_is_one_start
 through_the_registry
 two_at_once
 hostile_profiles

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <utility>
 
@@ -146,6 +147,31 @@ TEST_F(ContainerTest, ACgroupIsEmptyWhenItListsNobodyOrIsGone) {
   EXPECT_FALSE(has_processes(dir.path()));
   std::ofstream(dir.path() + "/cgroup.procs") << "17\n";
   EXPECT_TRUE(has_processes(dir.path()));
+}
+
+// systemd, or a container engine in a container, moves all processes to cgroups below.
+TEST_F(ContainerTest, ACgroupHasTheProcessesOfThoseBelow) {
+  const std::string below = dir.path() + "/init.scope";
+  ASSERT_TRUE(std::filesystem::create_directory(below));
+  std::ofstream(dir.path() + "/cgroup.procs") << "";
+  std::ofstream(below + "/cgroup.procs") << "";
+  EXPECT_FALSE(has_processes(dir.path()));
+  std::ofstream(below + "/cgroup.procs") << "17\n";
+  EXPECT_TRUE(has_processes(dir.path()));
+  std::ofstream(dir.path() + "/cgroup.events") << "populated 0\nfrozen 0\n";
+  EXPECT_FALSE(has_processes(dir.path()));
+  std::ofstream(dir.path() + "/cgroup.events") << "populated 1\nfrozen 0\n";
+  EXPECT_TRUE(has_processes(dir.path()));
+}
+
+TEST_F(ContainerTest, TheOldestProcessOfACgroupIsTold) {
+  constexpr double kMillisecondNs = 1e6;  // each answer reads the clock anew
+  const auto oldest = [this] { return static_cast<double>(oldest_process_ns(dir.path())); };
+  EXPECT_EQ(oldest(), 0);
+  std::ofstream(dir.path() + "/cgroup.procs") << ::getpid() << "\n";
+  EXPECT_NEAR(oldest(), static_cast<double>(process_start_ns(::getpid())), kMillisecondNs);
+  std::ofstream(dir.path() + "/cgroup.procs") << ::getpid() << "\n1\n";
+  EXPECT_NEAR(oldest(), static_cast<double>(process_start_ns(1)), kMillisecondNs);
 }
 
 }  // namespace

@@ -138,6 +138,13 @@ TEST(ProfileOrder, HugeRangesDoNotFillTheMemory) {
   const auto merged = merge_profiles(
       std::vector{profile_with({touched(0, "/a", {uint64_t{1} << 53, uint64_t{1} << 53}, 0)})});
   EXPECT_EQ(merged.error().code, Errc::kNoSpace);
+  // Nor do whole files that bring the count to its end first.
+  const Profile files = profile_with({touched(0, "/a", {}, 0), touched(0, "/b", {}, 0),
+                                      touched(0, "/c", {0, uint64_t{1} << 53}, 0)});
+  for (const uint64_t max_blocks : {1, 2}) {
+    const auto limited = merge_profiles(std::vector{files}, {.max_blocks = max_blocks});
+    EXPECT_EQ(limited.error().code, Errc::kNoSpace) << max_blocks;
+  }
 }
 
 // Which container it was and what was fetched then is true of one start only.
