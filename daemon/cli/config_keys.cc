@@ -72,10 +72,11 @@ const std::array kKeys{
               "fetch what containers of an image are going to read: by its access profile, else as "
               "its maker marked it (eStargz prefetch landmark)"},
     ConfigKey{"prefetch.workers", CountKey{DEDUP_FIELD(uint64_t, prefetch.workers), 1, 64},
-              "requests of the prefetch under way at once"},
+              "requests of the prefetch under way at once, at most three quarters of those to one "
+              "registry"},
     ConfigKey{"prefetch.queue_size",
               CountKey{DEDUP_FIELD(uint64_t, prefetch.queue_size), 1, 10'000'000},
-              "file ranges of one profile that are prefetched; the rest of it is not"},
+              "file ranges of one profile that are prefetched, the first ones"},
     ConfigKey{"prefetch.coalesce_gap_bytes",
               SizeKey{DEDUP_FIELD(uint64_t, prefetch.coalesce_gap_bytes), 0, 64 * kMiB},
               "unwanted bytes read along to save a request of the prefetch"},
@@ -91,7 +92,7 @@ const std::array kKeys{
     ConfigKey{"trace.auto_starts", CountKey{DEDUP_FIELD(uint64_t, trace.auto_starts), 0, 16},
               "container starts of each image that are recorded by themselves"},
     ConfigKey{"trace.max_time_ms", CountKey{DEDUP_FIELD(uint64_t, trace.max_time_ms), 100, kHourMs},
-              "a start is recorded at most so long"},
+              "a start is recorded at most so long, unless \"trace start\" asked for it"},
     ConfigKey{"trace.quiet_time_ms",
               CountKey{DEDUP_FIELD(uint64_t, trace.quiet_time_ms), 100, kHourMs},
               "it has ended when the container touched nothing new for so long"},

@@ -117,8 +117,10 @@ EXAMPLES
 inline constexpr CommandHelp kProfileHelp{
     "profile", "work on files that hold access profiles",
     "An access profile says what a container of an image touches when it starts, in order; dedupd\n"
-    "fetches it in that order, ahead of the container. show, import and build work on files and\n"
-    "need no dedupd. The format is described in daemon/trace/profile.md of the sources.",
+    "fetches it in that order, ahead of the container. show, build and import without --image "
+    "work\n"
+    "on files and need no dedupd. The format is described in daemon/trace/profile.md of the "
+    "sources.",
     ""};
 
 inline constexpr CommandHelp kProfileShowHelp{
@@ -171,10 +173,9 @@ inline constexpr CommandHelp kProfileExportHelp{
 inline constexpr CommandHelp kProfilePushHelp{
     "push", "give an image's profile to its registry",
     "Pushes FILE, or the starts this node has recorded, merged, as an artifact that refers to the\n"
-    "image (OCI referrers; in registries without them the tag sha256-DIGEST). Nodes that pull the\n"
-    "image from then on use it. Needs the right to push. An earlier profile of the same command "
-    "is\n"
-    "replaced.",
+    "image (OCI referrers; in registries without them the tag sha256-DIGEST, where it replaces an\n"
+    "earlier profile of the same command). Nodes that have recorded no start of the image use it;\n"
+    "those that found none ask again after ten minutes. Needs the right to push.",
     "EXAMPLES\n  dedupctl profile push registry.example/app:1.2"};
 
 inline constexpr CommandHelp kProfilePullHelp{
@@ -184,7 +185,8 @@ inline constexpr CommandHelp kProfilePullHelp{
 
 inline constexpr CommandHelp kProfileRmHelp{
     "rm", "forget what was recorded of an image",
-    "Removes traces and profiles of REF from this node. Its next starts are recorded anew.",
+    "Removes traces and profiles of REF from this node, also of images that had that name before.\n"
+    "Its next starts are recorded anew.",
     "EXAMPLES\n  dedupctl profile rm registry.example/app:1.2"};
 
 inline constexpr CommandHelp kTraceHelp{
@@ -202,7 +204,10 @@ inline constexpr CommandHelp kTraceStartHelp{
   dedupctl trace start registry.example/app:1.2)"};
 
 inline constexpr CommandHelp kTraceStopHelp{
-    "stop", "end a recording and write it", "Prints the files that were written.",
+    "stop", "end a recording and write it",
+    "Prints the files that were written; of an image also those of starts that were being "
+    "recorded\n"
+    "by themselves.",
     "EXAMPLES\n  dedupctl trace stop registry.example/app:1.2"};
 
 inline constexpr CommandHelp kTraceListHelp{"list", "list what is being and what was recorded",

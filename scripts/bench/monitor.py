@@ -208,7 +208,6 @@ class Monitor:
         return 128 - status if status < 0 else status
 
     def write(self, folder):
-        os.makedirs(folder, exist_ok=True)
         columns = ["seconds", "who", "cpu_percent", *COLUMNS]
         with open(f"{folder}/monitor.csv", "w", newline="") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -243,6 +242,12 @@ class Monitor:
                     ("rss_bytes", "anon_bytes", "read_bytes", "written_bytes")]
             print(f"{who:24} {most['cpu_s']:8.2f} {' '.join(text)}", file=sys.stderr)
         print(f"{'(this monitor)':24} {time.process_time():8.2f}", file=sys.stderr)
+        seen = {row["who"] for row in self.rows}
+        if (self.options.container or self.options.cgroup) and "container" not in seen:
+            print(f"monitor.sh: {self.options.container or self.options.cgroup} was never seen: no cgroup of that name", file=sys.stderr)
+        for pid in self.options.pid:
+            if not any(who.endswith(f" {pid}") for who in seen):
+                print(f"monitor.sh: process {pid} was never seen", file=sys.stderr)
 
 
 def main():
@@ -266,6 +271,7 @@ def main():
         parser.error("a command after -- is needed, and an interval above 0")
     monitor = Monitor(options)
     try:
+        os.makedirs(options.out, exist_ok=True)
         status = monitor.run()
     except OSError as error:
         sys.exit(f"monitor.sh: {error}")

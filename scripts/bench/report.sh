@@ -70,7 +70,7 @@ pictures() {
   local number=0 title
   while IFS= read -r title; do
     number=$((number + 1))
-    cp "$DIR/$1-$number.svg" "$plots/"
+    cp "$DIR/$1-$number.svg" "$new/"
     printf '\n![%s](%s/%s-%d.svg)\n' "$title" "$(basename "$plots")" "$1" $number
   done < <(jq -r '.plots[].title' "$DIR/$1.json")
 }
@@ -89,11 +89,10 @@ section() {
 
 mapfile -t found < <(names)
 [ -e "$DIR/${found[0]:-}.json" ] || die "no results in $DIR: run scripts/bench/run.sh first"
+[[ $OUTPUT == *.md ]] || die "$OUTPUT: the page's name must end in .md, its plots go beside it"
 plots=${OUTPUT%.md}
-mkdir -p "$plots"
-rm -f "$plots"/*.svg
-page=$(mktemp "$OUTPUT.XXXXXX")
-trap 'rm -f "$page"' EXIT
+new=$(mktemp -d "$OUTPUT.XXXXXX")
+trap 'rm -rf "$new"' EXIT
 {
   cat <<'END'
 <!-- Written by scripts/bench/report.sh from the results of scripts/bench/run.sh. Do not edit: words are in scripts/bench/NAME/notes.md. -->
@@ -113,7 +112,9 @@ END
   (machine "${found[@]/%/.json}")
   without_result | sed 's/^/- no result: /'
   for name in "${found[@]}"; do section "$name"; done
-} >"$page"
-chmod 644 "$page"
-mv "$page" "$OUTPUT"
+} >"$new/page"
+mkdir -p "$plots"
+rm -f "$plots"/*.svg
+mv "$new"/*.svg "$plots/"
+mv "$new/page" "$OUTPUT"
 say "$OUTPUT: $(grep -c '^## ' "$OUTPUT") benchmarks, $(find "$plots" -name '*.svg' | wc -l) plots"

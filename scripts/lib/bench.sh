@@ -86,7 +86,8 @@ bench_cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f", ($14 + $15) / hz 
 
 # For jq programs: [numbers] | at(0.95), and rounding.
 readonly BENCH_JQ='
-  def at($p): sort | .[((length - 1) * $p | round)];
+  def at($p): sort | if $p == 0.5 and length > 0 then (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2
+    else .[((length - 1) * $p | round)] end;
   def digits($n): . * pow(10; $n) | round / pow(10; $n);'
 
 # bench_compiler: what the build folder was made with.

@@ -24,6 +24,19 @@ registry_address() { sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$
 # registry_mark [NAME]: a place in the log; the counters below count from it.
 registry_mark() { stat -c %s "$LAB/log/${1:-registry}.log"; }
 
+# registry_warm HEX...: brings the registry's own files of these blobs into memory.
+registry_warm() {
+  local hex
+  for hex in "$@"; do cat "$LAB/registry/docker/registry/v2/blobs/sha256/${hex:0:2}/$hex/data"; done >/dev/null
+}
+
+# registry_warm_image LAYOUT: of all blobs of an OCI layout that was pushed.
+registry_warm_image() {
+  local blobs
+  mapfile -t blobs < <(find "$1/blobs/sha256" -type f -printf '%f\n')
+  registry_warm "${blobs[@]}"
+}
+
 registry_blob_gets() { tail -c "+$(($1 + 1))" "$LAB/log/${2:-registry}.log" | grep -E '"GET /v2/[^ ]+/blobs/' || [ $? = 1 ]; }
 
 # registry_requests MARK [NAME]: GETs of blobs since MARK (layers and configs).

@@ -17,6 +17,11 @@ import zlib
 FOOTER_BYTES = 51  # a gzip header whose extra field begins with the TOC's offset in 16 hex digits, at byte 16
 
 
+def plain(name):
+    """A path in the image without the ways tar may begin it."""
+    return name.removeprefix("./").strip("/")
+
+
 class Layer:
     def __init__(self, path):
         with open(path, "rb") as file:
@@ -29,9 +34,9 @@ class Layer:
         self.chunks, self.links, self.needed = {}, {}, {}
         sizes = {}
         for entry in entries:
-            name = entry["name"].strip("./")
+            name = plain(entry["name"])
             if entry["type"] == "hardlink":
-                self.links[name] = entry["linkName"].strip("./")
+                self.links[name] = plain(entry["linkName"])
             if entry["type"] == "reg":
                 sizes[name] = entry.get("size", 0)
             if entry["type"] in ("reg", "chunk") and sizes.get(name):

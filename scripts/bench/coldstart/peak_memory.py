@@ -3,7 +3,7 @@
 
     peak_memory.py PID...
 
-Looks ten times a second, until SIGTERM; prints the greatest sum of anonymous resident bytes: heaps and stacks, neither programs nor
+Prints "looking", looks ten times a second, until SIGTERM; prints the greatest sum of anonymous resident bytes: heaps and stacks, neither programs nor
 the page cache.
 """
 import glob
@@ -40,6 +40,7 @@ def main():
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     peak = 0
+    print("looking", flush=True)
     while not stopped:
         peak = max(peak, anonymous_bytes(sys.argv[1:]))
         time.sleep(0.1)

@@ -23,7 +23,7 @@
 # of the links, too; timeline.py says from them where the time went.
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
-for piece in say check lab containerd registry image-build image-convert dedupd cold peers bench; do . "$REPO/scripts/lib/$piece.sh"; done
+for piece in say lab containerd registry image-build image-convert dedupd cold peers bench; do . "$REPO/scripts/lib/$piece.sh"; done
 for piece in modes peers sample; do . "$REPO/scripts/bench/coldstart/$piece.sh"; done
 IMAGES='nginx pyapp' RUNS=3 LINKS='20:200 5:1000 0:0' STARGZ=containerd-stargz-grpc
 BENCH_OPTIONS=([--images]=IMAGES [--modes]=MODES [--link]=LINKS [--runs]=RUNS [--stargz]=STARGZ)
@@ -44,11 +44,14 @@ images_serve() {
   done
 }
 
-# Programs that a node has in memory.
+# Programs that a node has in memory, and libraries that only peers use.
 programs() {
   local name
-  for name in containerd containerd-shim-runc-v2 ctr ctr-remote runc unpigz; do command -v "$name" || true; done
-  [ -z "$PEERS" ] || ls "$PEERS"/usr/bin/{containerd,containerd-shim-runc-v2,ctr,mkfs.erofs,soci-snapshotter-grpc}
+  for name in containerd containerd-shim-runc-v2 ctr ctr-remote runc unpigz "$STARGZ"; do command -v "$name" || true; done
+  if [ -n "$PEERS" ]; then
+    ls "$PEERS"/bin/mkfs.erofs "$PEERS"/usr/bin/{containerd,containerd-shim-runc-v2,ctr,mkfs.erofs,soci,soci-snapshotter-grpc}
+    find "$PEERS/usr" -type f -name '*.so*'
+  fi
   ls "$BUILD"/{daemon/dedupd,snapshotter/dedup-snapshotter}
 }
 

@@ -21,12 +21,11 @@ links_idle() {
 # forget IMAGE: nothing is in the page cache but what the registry serves of the image, and the programs that every node runs all
 # the time; and nothing is waiting to be written.
 forget() {
-  local digest
+  local digests
+  mapfile -t digests <"$LAB/served/$1"
   sync -f "$LAB"
   echo 3 >/proc/sys/vm/drop_caches
-  while read -r digest; do
-    cat "$LAB/registry/docker/registry/v2/blobs/sha256/${digest:7:2}/${digest:7}/data"
-  done <"$LAB/served/$1" >/dev/null
+  registry_warm "${digests[@]#sha256:}"
   cat "${PROGRAMS[@]}" >/dev/null
 }
 
@@ -44,7 +43,7 @@ check_cold() {
   [ -z "$left" ] || die "the node is not cold: $(head -n 3 <<<"$left")"
 }
 
-# check_pull IMAGE BYTES: what must be fetched whole was, and what may be lazy is.
+# check_pull IMAGE BYTES: what must be fetched whole was, and a peer that may be lazy is (of ours the bytes in the table tell).
 check_pull() {
   local whole
   whole=$(jq .plain.compressed_bytes "${LAYOUTS[$1]}/facts.json")
@@ -110,6 +109,7 @@ cold_start() {
   mark=$(registry_mark "$LOG")
   mapfile -t pids < <(daemon_pids)
   lab_spawn memory python3 "$REPO/scripts/bench/coldstart/peak_memory.py" "${pids[@]}"
+  lab_ready memory 10 grep -q looking "$LAB/log/memory.log"
   cpu_before=$(cpu_used)
 
   t0=$EPOCHREALTIME

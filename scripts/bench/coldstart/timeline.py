@@ -84,7 +84,7 @@ def main():
     pulled, end = begin + sample["pull_s"], begin + sample["total_s"]
     requests, opened = read_requests(options.deliveries, begin, end + 0.001, rtt_ms / 1000)
     print(f"{sample['image']}, {sample['mode']}: pull {sample['pull_s']} s, run {sample['run_s']} s, again {sample['warm_s']} s; "
-          f"{opened} connections, {sample['cpu_s']:.2f} s of CPU of dedupd")
+          f"{opened} connections, {sample['cpu_s']:.2f} s of CPU of client and daemons")
     show("pull", requests, begin, pulled, mbit)
     show("run ", requests, pulled, end, mbit)
     first = min((r.sent for r in requests if r.sent >= pulled), default=pulled)

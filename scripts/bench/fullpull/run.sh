@@ -63,7 +63,7 @@ dedupd_peak_bytes() { if [ -n "${LAB_PIDS[dedupd]:-}" ]; then dedupd_number .mem
 cold_pull() {
   local side=$1 image=$2 form=$3 mark cpu t0 pull_s synced_s client_cpu client_kib fetched
   side_start "$side"
-  cat "${LAYOUTS[$image]}/$form"/blobs/sha256/* >/dev/null # in memory for every side alike
+  registry_warm_image "${LAYOUTS[$image]}/$form" # for every side alike
   sync
   mark=$(registry_mark)
   cpu=$(side_cpu)

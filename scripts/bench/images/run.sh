@@ -1,7 +1,7 @@
 #!/bin/bash
 # Images: cold starts as coldstart measures them, of the other kinds of images, and of new versions on a node that has run the old one
 # ("OLD>NEW"), behind each door. One round over one link: to see how images and doors differ.
-#   run.sh [OPTION...]   those of coldstart/run.sh, which also says what the columns are
+#   run.sh [--runs N] [OPTION...]   those of coldstart/run.sh, which also says what the columns are
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 . "$REPO/scripts/lib/say.sh"

@@ -29,7 +29,8 @@ programs_json() {
 # stats_on: the kernel counts the time of BPF programs until the lab ends.
 stats_on() {
   # shellcheck disable=SC2016 # expanded by that shell
-  lab_spawn stats bash -c 'trap "sysctl -q kernel.bpf_stats_enabled=0; exit" TERM; sysctl -q kernel.bpf_stats_enabled=1; while :; do sleep 600 & wait $!; done'
+  lab_spawn stats bash -c 'was=$(sysctl -n kernel.bpf_stats_enabled); trap "sysctl -q kernel.bpf_stats_enabled=$was; kill \$!; exit" TERM
+    sysctl -q kernel.bpf_stats_enabled=1; while :; do sleep 600 & wait $!; done'
   lab_ready stats 5 grep -q 1 /proc/sys/kernel/bpf_stats_enabled
 }
 
@@ -68,10 +69,10 @@ dedupd_cpu_ns() {
 
 recorded_start() {
   dedupctl trace start "$REGISTRY/$1:lazy" >/dev/null
-  wait_until 10 attached true
+  wait_until 10 attached true || die 'the recorder is not attached'
   start_once "$1" on
   dedupctl trace stop "$REGISTRY/$1:lazy" >/dev/null
-  wait_until 10 attached false
+  wait_until 10 attached false || die 'the recorder stays attached'
 }
 
 measure() {

@@ -46,8 +46,8 @@ recover() {
   local old
   old=$(dedupd_number .pid)
   kill -KILL "$old"
-  another_answers() { [ "$(dedupd_number .pid)" != "$old" ]; }
-  wait_until 60 another_answers
+  another_answers() { local pid; pid=$(dedupd_number .pid) && [ "$pid" != null ] && [ "$pid" != "$old" ]; }
+  wait_until 60 another_answers || die 'no dedupd answers'
 }
 
 fresh_dedupd() {
