@@ -86,7 +86,7 @@ bench_cpu() { awk -v hz="$(getconf CLK_TCK)" '{ printf "%.2f", ($14 + $15) / hz 
 
 # For jq programs: [numbers] | at(0.95), and rounding.
 readonly BENCH_JQ='
-  def at($p): sort | if $p == 0.5 and length > 0 then (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2
+  def at($p): sort | if $p == 0.5 then [.[(length - 1) / 2 | floor], .[length / 2 | floor]] | if any(. == null) then null else add / 2 end
     else .[((length - 1) * $p | round)] end;
   def digits($n): . * pow(10; $n) | round / pow(10; $n);'
 
