@@ -175,7 +175,9 @@ inline constexpr CommandHelp kProfilePushHelp{
     "Pushes FILE, or the starts this node has recorded, merged, as an artifact that refers to the\n"
     "image (OCI referrers; in registries without them the tag sha256-DIGEST, where it replaces an\n"
     "earlier profile of the same command). Nodes that have recorded no start of the image use it;\n"
-    "those that found none ask again after ten minutes. Needs the right to push.",
+    "those that found none ask again after ten minutes. It names layers, paths and the command "
+    "line\n"
+    "of the container. Needs the right to push.",
     "EXAMPLES\n  dedupctl profile push registry.example/app:1.2"};
 
 inline constexpr CommandHelp kProfilePullHelp{

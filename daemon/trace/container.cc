@@ -7,7 +7,9 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <utility>
 
 namespace dedup {
 namespace {
@@ -45,6 +47,25 @@ bool is_runtime(const std::vector<std::string>& arguments) {
   return program == "runc" || program == "crun" || program == "youki" || program == "exe";
 }
 
+// Whether `is_it` says so of a directory or of one below it. Cgroups end meanwhile: the others are
+// looked at all the same.
+bool any_cgroup(const std::string& top, const std::function<bool(const std::string&)>& is_it) {
+  std::vector<std::pair<std::string, int>> left{{top, 0}};
+  while (!left.empty()) {
+    const auto [directory, depth] = std::move(left.back());
+    left.pop_back();
+    if (is_it(directory)) return true;
+    std::error_code error;
+    for (fs::directory_iterator it(directory, error), end; depth < kMaxDepth && !error && it != end;
+         it.increment(error)) {
+      std::error_code gone;
+      if (it->is_directory(gone) && !it->is_symlink(gone))
+        left.emplace_back(it->path().string(), depth + 1);
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string container_id(std::string_view cgroup_directory) {
@@ -59,28 +80,23 @@ std::string container_id(std::string_view cgroup_directory) {
 }
 
 Result<std::string> find_container(std::string_view id, CgroupHierarchy hierarchy) {
-  std::string found;
   TRY(root, hierarchy_root(hierarchy));
-  std::error_code error;
-  for (fs::recursive_directory_iterator
-           it(root, fs::directory_options::skip_permission_denied, error),
-       end;
-       !error && it != end; it.increment(error)) {
-    if (!it->is_directory(error)) continue;
-    if (it.depth() >= kMaxDepth) it.disable_recursion_pending();
-    const std::string candidate = container_id(it->path().native());
-    if (candidate == id) return it->path().string();
-    if (!candidate.starts_with(id)) continue;
-    if (!found.empty())
-      return make_error(Errc::kInvalid,
-                        "several containers begin with " + std::string(id) + ": give more of it");
-    found = it->path();
-    it.disable_recursion_pending();
-  }
-  if (found.empty())
+  std::string exact;
+  std::vector<std::string> similar;
+  const bool found = any_cgroup(root, [&](const std::string& directory) {
+    const std::string candidate = container_id(directory);
+    if (candidate == id) exact = directory;
+    if (candidate.starts_with(id)) similar.push_back(directory);
+    return !exact.empty();
+  });
+  if (found) return exact;
+  if (similar.size() > 1)
+    return make_error(Errc::kInvalid,
+                      "several containers begin with " + std::string(id) + ": give more of it");
+  if (similar.empty())
     return make_error(Errc::kNotFound, "no running container " + std::string(id) +
                                            " (an image's name has a / in it)");
-  return found;
+  return similar.front();
 }
 
 Dweller dweller(pid_t pid) {
@@ -95,14 +111,9 @@ bool has_processes(const std::string& cgroup_directory) {
   // v2 counts all levels itself.
   const std::string events = read_text(cgroup_directory + "/cgroup.events");
   if (!events.empty()) return events.find("populated 1") != events.npos;
-  if (!read_text(cgroup_directory + "/cgroup.procs").empty()) return true;
-  std::error_code error;
-  for (fs::recursive_directory_iterator it(cgroup_directory, error), end; !error && it != end;
-       it.increment(error)) {
-    if (it.depth() >= kMaxDepth) it.disable_recursion_pending();
-    if (it->path().filename() == "cgroup.procs" && !read_text(it->path()).empty()) return true;
-  }
-  return false;
+  return any_cgroup(cgroup_directory, [](const std::string& directory) {
+    return !read_text(directory + "/cgroup.procs").empty();
+  });
 }
 
 uint64_t oldest_process_ns(const std::string& cgroup_directory) {
