@@ -39,7 +39,8 @@ void Prefetcher::name_pieces(List& list) const {
 void Prefetcher::fetched(const FetchRecord& record) {
   if (record.reason != FetchReason::kReader || x_judged.empty()) return;
   const auto segment = x_pool.segment(record.segment);
-  if (segment == nullptr) return;
+  const auto users = x_users.find(record.segment);
+  if (segment == nullptr || (users != x_users.end() && users->second > 1)) return;
   const size_t piece = segment->pieces_in(record.range).first;
   const std::vector<ListPtr> judged = x_judged;
   for (const ListPtr& list : judged) {
@@ -49,6 +50,17 @@ void Prefetcher::fetched(const FetchRecord& record) {
     if (!fits) x_paused_until = std::chrono::steady_clock::now() + x_options.stray_pause;
     if (list->strays >= kMinStrays && list->strays > 2 * list->fits)
       give_up(list, make_error(Errc::kInvalid, "its containers read other files than it names"));
+  }
+}
+
+void Prefetcher::used(const std::vector<SegmentId>& segments) {
+  for (const SegmentId segment : segments) ++x_users[segment];
+}
+
+void Prefetcher::unused(const std::vector<SegmentId>& segments) {
+  for (const SegmentId segment : segments) {
+    const auto users = x_users.find(segment);
+    if (users != x_users.end() && --users->second == 0) x_users.erase(users);
   }
 }
 

@@ -60,6 +60,10 @@ class Prefetcher {
   // the list is of other containers than these: it is dropped, as its bytes take the link from
   // theirs. Until that is clear, they have the link to themselves.
   void fetched(const FetchRecord& record);
+  // Containers of one more image, or of one less, read those segments. Where several do, a reader's
+  // fetch says nothing about the list of one of them.
+  void used(const std::vector<SegmentId>& segments);
+  void unused(const std::vector<SegmentId>& segments);
   // Begins nothing more of that owner.
   void drop(const Digest& owner);
 
@@ -118,7 +122,8 @@ class Prefetcher {
   std::deque<ListPtr> x_urgent;   // with ranges left
   std::vector<ListPtr> x_judged;  // of x_urgent, and those whose last batches are under way
   std::deque<ListPtr> x_idle;     // of Priority::kBackground
-  uint64_t x_under_way = 0;       // bytes of reads
+  std::map<SegmentId, unsigned> x_users;
+  uint64_t x_under_way = 0;  // bytes of reads
   std::chrono::steady_clock::time_point x_share_free{};
   std::chrono::steady_clock::time_point x_paused_until{};
   unsigned x_working = 0;

@@ -181,8 +181,9 @@ Task<Result<std::string>> Recordings::start_container(std::string id) {
       run->directory = std::move(directory);
       return {};
     }));
-    const bool known = std::ranges::any_of(
-        x_runs, [&run](const RunPtr& other) { return other->cgroup == run->cgroup; });
+    const bool known = std::ranges::any_of(x_runs, [&run](const RunPtr& other) {
+      return other->cgroup == run->cgroup && !other->taken;
+    });
     if (known) co_return make_error(Errc::kExists, run->container + " is being recorded already");
     x_ended.erase(run->cgroup);
     run->by_operator = true;

@@ -46,8 +46,14 @@ void Tracing::watch_mounts(ChainOptions& chains) {
     x_warmup.unused(chain.layers);
   };
   if (!x_prefetch_enabled) return;
-  chains.on_used = [this](const ChainRecord& chain) { x_warmup.used(chain.layers); };
-  chains.on_idle = [this](const ChainRecord& chain) { x_warmup.unused(chain.layers); };
+  chains.on_used = [this](const ChainRecord& chain) {
+    x_prefetcher.used(chain.segments);
+    x_warmup.used(chain.layers);
+  };
+  chains.on_idle = [this](const ChainRecord& chain) {
+    x_prefetcher.unused(chain.segments);
+    x_warmup.unused(chain.layers);
+  };
 }
 
 void Tracing::landmark(const LayerRecord& layer, ByteRange blob) {

@@ -209,6 +209,33 @@ TEST_F(PrefetcherTest, AListOfOtherContainersIsDropped) {
   EXPECT_FALSE(rig.present(wrong, piece(wrong, 25).range)) << "its turn came before that";
 }
 
+// Another image's containers read its base layer, too: that is no word about this image's list.
+TEST_F(PrefetcherTest, ReadersOfWhatImagesShareAreNotJudged) {
+  start(1);
+  const SegmentId shared = add_layer(0, 20);
+  const SegmentId later = add_layer(100, 2);
+  const auto strays_meet = [&](uint64_t first, uint64_t marker) {
+    rig.loop.call([&] { rig.source.hold(); });
+    add("list", {piece(shared, first), piece(shared, first + 1)});
+    add("later", {piece(later, marker, 1'000'000)});
+    rig.loop.call([&] {
+      for (uint64_t i = 0; i < 8; ++i)
+        prefetcher->fetched({shared, piece(shared, i).range, FetchReason::kReader, 1, 1});
+      rig.source.release();
+    });
+  };
+  rig.loop.call([&] {
+    prefetcher->used({shared});
+    prefetcher->used({shared, later});
+  });
+  strays_meet(10, 0);
+  EXPECT_TRUE(waits_for(piece(shared, 11)));
+  rig.loop.call([&] { prefetcher->unused({shared, later}); });
+  strays_meet(12, 1);
+  EXPECT_TRUE(waits_for(piece(later, 1)));
+  EXPECT_FALSE(rig.present(shared, piece(shared, 13).range)) << "its turn came before that";
+}
+
 TEST_F(PrefetcherTest, GivesTheLinkToReadersItDidNotExpect) {
   start(4);
   const SegmentId segment = add_layer(0, 15);
