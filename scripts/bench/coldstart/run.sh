@@ -7,7 +7,7 @@
 #               "OLD>NEW" is NEW on a node that has run OLD: "pyapp>pyapp-v2", "node>node-v2", "pair-v1>pair-v2"
 #     --modes   ours: lazy profile plain wrong; peers: overlayfs-1.6 overlayfs-2.1 erofs-2.1 soci stargz nydus (all but wrong), see
 #               modes.sh and peers.sh beside this file. One that cannot run here is a row that says why
-#     --link    links to the registry (20:200 5:1000 0:0): round trip time in ms and Mbit/s; 0: none, no limit
+#     --link    links to the registry (20:200 0:0; images has 5:1000): round trip time in ms and Mbit/s; 0: none, no limit
 #     --runs    rounds (3)
 #     --doors   of ours (the first that works); "all" that work
 #     --quick   two small images, one of which the tests build anyway; lazy, profile, two peers; one link, one round
@@ -25,7 +25,7 @@ set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
 for piece in say lab containerd registry image-build image-convert dedupd cold peers bench; do . "$REPO/scripts/lib/$piece.sh"; done
 for piece in modes peers sample; do . "$REPO/scripts/bench/coldstart/$piece.sh"; done
-IMAGES='nginx pyapp' RUNS=3 LINKS='20:200 5:1000 0:0' STARGZ=containerd-stargz-grpc
+IMAGES='nginx pyapp' RUNS=3 LINKS='20:200 0:0' STARGZ=containerd-stargz-grpc
 BENCH_OPTIONS=([--images]=IMAGES [--modes]=MODES [--link]=LINKS [--runs]=RUNS [--stargz]=STARGZ)
 BENCH_QUICK=([IMAGES]='demo nginx' [MODES]='overlayfs-1.6 erofs-2.1 lazy profile' [LINKS]=20:200 [RUNS]=1)
 bench_options "$@"
