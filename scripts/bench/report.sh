@@ -115,6 +115,6 @@ END
 } >"$new/page"
 mkdir -p "$plots"
 rm -f "$plots"/*.svg
-mv "$new"/*.svg "$plots/"
+find "$new" -name '*.svg' -exec mv -t "$plots" {} +
 mv "$new/page" "$OUTPUT"
 say "$OUTPUT: $(grep -c '^## ' "$OUTPUT") benchmarks, $(find "$plots" -name '*.svg' | wc -l) plots"

@@ -35,10 +35,26 @@ between() { awk -v low="$1" -v value="$2" -v high="$3" 'BEGIN { exit !(low <= va
 }
 
 @test "bytes written by a process that came and went are counted" {
-  local file=/var/tmp/monitor-bats.$$
-  run "$MONITOR" --interval 5 --out "$OUT" -- bash -c "dd if=/dev/zero of=$file bs=1M count=32 oflag=direct; rm $file"
+  local folder
+  folder=$(mktemp -d -p "${TMPDIR:-/var/tmp}" monitor-bats.XXXXXX) # on a disk: direct writes
+  run "$MONITOR" --interval 5 --out "$OUT" -- bash -c "dd if=/dev/zero of=$folder/file bs=1M count=32 oflag=direct"
+  rm -r "$folder"
   [ "$status" -eq 0 ]
   between $((32 << 20)) "$(most command written_bytes)" $((34 << 20))
+}
+
+@test "who is never seen is named" {
+  run "$MONITOR" --interval 0.1 --out "$OUT" --container no-such-container --pid 999999999 -- true
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"no-such-container was never seen"* ]]
+  [[ "$output" == *"process 999999999 was never seen"* ]]
+}
+
+@test "a folder that cannot be made ends it before the command runs" {
+  run "$MONITOR" --out /dev/null/folder -- touch "$BATS_TEST_TMPDIR/ran"
+  [ "$status" -eq 1 ]
+  [[ "$output" == "monitor.sh: "*/dev/null/folder* ]]
+  [ ! -e "$BATS_TEST_TMPDIR/ran" ]
 }
 
 @test "the exit status is the command's" {

@@ -3,8 +3,8 @@
 
     peak_memory.py PID...
 
-Prints "looking", looks ten times a second, until SIGTERM; prints the greatest sum of anonymous resident bytes: heaps and stacks, neither programs nor
-the page cache.
+Prints "looking", looks ten times a second, until SIGTERM; prints the greatest sum of anonymous resident bytes: heaps and stacks,
+neither programs nor the page cache.
 """
 import glob
 import re
