@@ -111,7 +111,6 @@ Result<void> Recorder::load(const RecorderOptions& options) {
 }
 
 Result<void> Recorder::attach() {
-  const std::lock_guard lock(x_mutex);
   if (x_attached) return {};
   if (const int status = access__attach(x_skeleton); status != 0)
     return recorder_error(-status, "attach the access tracer");
@@ -120,8 +119,10 @@ Result<void> Recorder::attach() {
 }
 
 void Recorder::rest(bool forget_all) {
-  const std::lock_guard lock(x_mutex);
-  if (!x_devices.empty() || !x_attached) return;
+  {
+    const std::lock_guard lock(x_mutex);
+    if (!x_devices.empty() || !x_attached) return;
+  }
   access__detach(x_skeleton);
   x_attached = false;
   if (!forget_all) return;

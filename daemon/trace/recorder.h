@@ -108,7 +108,8 @@ class Recorder {
   struct access* x_skeleton = nullptr;
   struct ring_buffer* x_readers = nullptr;
   std::vector<FirstRead> x_first_reads;
-  std::mutex x_mutex;  // of what follows
+  // Never held while the kernel attaches or detaches: forget_mount must not wait for that.
+  std::mutex x_mutex;  // of x_devices
   std::set<uint32_t> x_devices;
   std::atomic<bool> x_attached = false;
   CgroupHierarchy x_hierarchy = CgroupHierarchy::kV2;

@@ -122,6 +122,17 @@ void Warmup::unused(const std::vector<Digest>& layers) {
   x_warm.erase(key);
 }
 
+void Warmup::removed() {
+  x_warm.clear();
+  for (auto& [image, arrival] : x_arrivals) arrival->again = true;
+}
+
+void Warmup::changed(const Digest& image) {
+  x_warm.erase(image);
+  const auto arrival = x_arrivals.find(image);
+  if (arrival != x_arrivals.end()) arrival->second->again = true;
+}
+
 Task<void> Warmup::warm(TracedImage image, Reference reference, std::shared_ptr<Arrival> arrival) {
   auto found = co_await find_profile(image, reference);
   std::shared_ptr<const Profile> profile;
@@ -140,7 +151,7 @@ Task<void> Warmup::warm(TracedImage image, Reference reference, std::shared_ptr<
   }
   if (x_options.fill) co_await fill(image);
   x_arrivals.erase(image.key);
-  if (arrival->failed) co_return;
+  if (arrival->again) co_return;
   bound(x_warm);
   x_warm.insert(image.key);
 }
@@ -194,7 +205,7 @@ Task<void> Warmup::prefetch_layer(TracedImage image, size_t layer,
       });
   // A layer that failed to come is reported by who asked for it.
   if (!ranges.ok()) {
-    arrival->failed = true;
+    arrival->again = true;
     co_return;
   }
   x_prefetcher.add({"profile of " + image.ref, image.key, std::move(*ranges)});
@@ -217,7 +228,7 @@ Task<void> Warmup::prefetch_whole(TracedImage image, std::shared_ptr<const Profi
   if (profile == nullptr && landmarks.empty()) co_return;
   auto layers = co_await load_layers(image);
   if (!layers.ok()) {
-    arrival->failed = true;
+    arrival->again = true;
     co_return;
   }
   auto ranges = co_await x_workers.run(Priority::kPrefetch, [&] {

@@ -43,9 +43,9 @@ class Warmup {
   // Nobody uses it any more.
   void unused(const std::vector<Digest>& layers);
   // Layers left the pool: what was warm may not be.
-  void removed() { x_warm.clear(); }
-  // The profile of an image did: the next container that uses it is prefetched for by that.
-  void changed(const Digest& image) { x_warm.erase(image); }
+  void removed();
+  // The profile of an image changed: the next container that uses it is prefetched for by that.
+  void changed(const Digest& image);
 
   // The newest profile the image's registry has, kept in TraceFiles.
   //   returns its path. errors  kNotFound: there is none; those of the registry and of read_profile
@@ -58,7 +58,7 @@ class Warmup {
   };
   struct Arrival {
     std::map<Digest, std::unique_ptr<OneShot<bool>>> layers;  // set when they are there, or failed
-    bool failed = false;                                      // one did
+    bool again = false;  // a layer failed, or what it is made of changed: it will not be warm
     Arrival(Ring& ring, const TracedImage& image);
     void note(const Digest& layer);
     void note_all();

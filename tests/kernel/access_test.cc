@@ -251,6 +251,11 @@ TEST_P(Access, FirstReadersAreAnnouncedOnce) {
   ASSERT_TRUE(x_recorder->end_cgroup(announced[0].cgroup).ok());
   ASSERT_TRUE(x_first.run(read_a));
   EXPECT_TRUE(x_recorder->take_first_reads().empty());
+  record(x_first);
+  ASSERT_TRUE(x_first.run(read_a));
+  const auto again = x_recorder->take_first_reads();
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].cgroup, announced[0].cgroup);
 }
 
 TEST_P(Access, IgnoredCgroupsLeaveNothing) {
