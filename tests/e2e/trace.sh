@@ -126,6 +126,17 @@ a_running_one() {
   end_container shell
 }
 
+# The first ranges of a profile, and no more, where the queue is short. A range may lie in several pieces.
+short_queue() {
+  cp -r "$LAB/traces/own" "$LAB/traces/short"
+  lab_cold dedup "$(traces short 16) | .prefetch.queue_size = 3"
+  pull "$DEMO"
+  check_equal "numpy runs with prefetch.queue_size 3" 100.0 "$(numpy "$DEMO" short)"
+  trace_of short
+  check_at_least "ranges prefetched" 1 "$(of short .trace.fetched.prefetch.ranges)"
+  check_at_most "ranges prefetched, no more than a few," 9 "$(of short .trace.fetched.prefetch.ranges)"
+}
+
 # in_container NAME COMMAND...: as a liveness probe would.
 in_container() { ctr task exec --exec-id "probe$RANDOM" "$(name "$1")" "${@:2}" >>"$LAB/log/run.log" 2>&1 </dev/null; }
 not_recording() { [ "$(dedupctl trace list --json | jq '.active | length')" = 0 ]; }
@@ -340,6 +351,7 @@ image_push "$LAB/left" "$LEFT"
 by_itself
 on_request
 fetched_ahead
+short_queue
 one_container_is_one_start
 through_the_registry
 two_at_once
