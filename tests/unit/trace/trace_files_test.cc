@@ -249,5 +249,48 @@ TEST_F(TraceFilesTest, WhatIsRemovedIsGone) {
   EXPECT_EQ(again.error().code, Errc::kNotFound);
 }
 
+// Two replicas that start together end together.
+TEST_F(TraceFilesTest, StartsThatEndTogetherAreAllWritten) {
+  const TracedImage traced = image_of({digest_of('a')});
+  TraceFiles together(dir.path() + "/together", log);
+  const auto write = [&](const std::string& container) {
+    for (int i = 0; i < 8; ++i) {
+      Profile one = start("/a");
+      one.container = container + std::to_string(i);
+      const auto path = together.add_start(traced, one);
+      EXPECT_TRUE(path.ok()) << path.error().to_string();
+    }
+  };
+  std::thread other([&] { write("other"); });
+  write("one");
+  other.join();
+  EXPECT_EQ(together.starts(traced.key), 16u);
+}
+
+TEST_F(TraceFilesTest, OfAMovedTagTheImageLastWrittenToComesFirst) {
+  const TracedImage one = image_of({digest_of('a')});
+  const TracedImage two = image_of({digest_of('b')});
+  for (const TracedImage* last : {&one, &two, &one}) {
+    add(*last, start("/a"));
+    const auto listed = files.list();
+    ASSERT_FALSE(listed.empty());
+    EXPECT_EQ(listed.front().key, last->key);
+  }
+}
+
+TEST_F(TraceFilesTest, TheNewestRecordingComesFirstWhateverItsKind) {
+  const TracedImage traced = image_of({digest_of('a')});
+  add(traced, start("/a"));
+  ASSERT_TRUE(files.put_list(traced, start("/b")).ok());
+  let_time_pass();
+  ASSERT_TRUE(files.add_part(traced, start("/c")).ok());
+  const auto all = files.files(traced.key);
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].kind, TraceKind::kPart);
+  EXPECT_EQ(all[1].kind, TraceKind::kStart);
+  EXPECT_EQ(all[1].container, "c");
+  EXPECT_EQ(all[2].kind, TraceKind::kProfile);
+}
+
 }  // namespace
 }  // namespace dedup::test
