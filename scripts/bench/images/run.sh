@@ -4,11 +4,10 @@
 #   run.sh [--runs N] [OPTION...]   those of coldstart/run.sh, which also says what the columns are
 set -euo pipefail
 REPO=$(cd "$(dirname "$0")/../../.." && pwd)
-. "$REPO/scripts/lib/say.sh"
+images='base postgres node jdk ml pyapp>pyapp-v2 node>node-v2' modes='overlayfs-1.6 lazy profile'
 case " $* " in
   *" -h "* | *" --help "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;;
-  *" --quick "*) say 'coldstart --quick shows that it works'; exit 77 ;;
+  *" --quick "*) images='demo>nginx' modes='lazy profile' ;;
 esac
 export BENCH=images
-exec "$REPO/scripts/bench/coldstart/run.sh" --images 'base postgres node jdk ml pyapp>pyapp-v2 node>node-v2' \
-  --modes 'overlayfs-1.6 lazy profile' --doors all --link 5:1000 --runs 1 "$@"
+exec "$REPO/scripts/bench/coldstart/run.sh" --images "$images" --modes "$modes" --doors all --link 5:1000 --runs 1 "$@"
