@@ -117,10 +117,9 @@ EXAMPLES
 inline constexpr CommandHelp kProfileHelp{
     "profile", "work on files that hold access profiles",
     "An access profile says what a container of an image touches when it starts, in order; dedupd\n"
-    "fetches it in that order, ahead of the container. show, build and import without --image "
-    "work\n"
-    "on files and need no dedupd. The format is described in daemon/trace/profile.md of the "
-    "sources.",
+    "fetches it in that order, ahead of the container. show, build and import without\n"
+    "--image work on files and need no dedupd. daemon/trace/profile.md of the sources describes\n"
+    "the format.",
     ""};
 
 inline constexpr CommandHelp kProfileShowHelp{
@@ -175,9 +174,8 @@ inline constexpr CommandHelp kProfilePushHelp{
     "Pushes FILE, or the starts this node has recorded, merged, as an artifact that refers to the\n"
     "image (OCI referrers; in registries without them the tag sha256-DIGEST, where it replaces an\n"
     "earlier profile of the same command). Nodes that have recorded no start of the image use it;\n"
-    "those that found none ask again after ten minutes. It names layers, paths and the command "
-    "line\n"
-    "of the container. Needs the right to push.",
+    "those that found none ask again after ten minutes. It names layers, paths and the command\n"
+    "line of the container. Needs the right to push.",
     "EXAMPLES\n  dedupctl profile push registry.example/app:1.2"};
 
 inline constexpr CommandHelp kProfilePullHelp{
@@ -207,9 +205,8 @@ inline constexpr CommandHelp kTraceStartHelp{
 
 inline constexpr CommandHelp kTraceStopHelp{
     "stop", "end a recording and write it",
-    "Prints the files that were written; of an image also those of starts that were being "
-    "recorded\n"
-    "by themselves.",
+    "Prints the files that were written; of an image also those of starts that were being\n"
+    "recorded by themselves.",
     "EXAMPLES\n  dedupctl trace stop registry.example/app:1.2"};
 
 inline constexpr CommandHelp kTraceListHelp{"list", "list what is being and what was recorded",
